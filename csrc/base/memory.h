@@ -1,0 +1,28 @@
+/*
+** Every allocation of the engine. Blocks start on a cache line (64 bytes), are counted, and can be made
+** to fail by a spec through the table below.
+*/
+#ifndef base_memory_h
+#define base_memory_h
+
+#include <stddef.h>
+
+/* What the system gives: replaced only by specs, before any engine exists. */
+typedef struct memory_system {
+  void *(*allocate) (size_t bytes);       /* aligned to 64; NULL when there is no memory */
+  void (*release) (void *block);
+} memory_system;
+
+extern memory_system memory_table;
+
+/* `count` zeroed elements of `size` bytes; NULL when the product wraps or memory runs out. */
+void *memory_new (size_t count, size_t size);
+/*
+** `block` (or NULL) grown or shrunk to count * size bytes, its contents kept, what is new zeroed. NULL on
+** failure, and then `block` is as it was.
+*/
+void *memory_resize (void *block, size_t count, size_t size);
+void memory_free (void *block);           /* NULL is allowed */
+char *memory_string (const char *text, size_t bytes);   /* a terminated copy; NULL on failure */
+
+#endif

@@ -1,0 +1,65 @@
+/*
+** Inner loops of the CPU backend, one table an instruction set. kernels_scalar.c is the definition; the
+** others give the same bits (spec/compute/cpu/kernels_spec.lua compares all that the machine can run).
+**
+** Order of a sum, the same at every level: value i belongs to lane i mod 16, a lane adds its values in
+** ascending order by fused multiply-add, and the lanes are joined by the tree
+**   (l + l+8) for l < 8, then (l + l+4) for l < 4, (l + l+2) for l < 2, (0 + 1).
+** Values past the end count as zero. Pointers need no alignment; arrays do not overlap unless said.
+*/
+#ifndef compute_cpu_kernels_h
+#define compute_cpu_kernels_h
+
+#include <stdint.h>
+
+#include "../backend.h"
+
+enum { CPU_LANES = 16, CPU_BLOCK = 32 };   /* CPU_BLOCK: values that share an int8 or FP4 scale */
+
+/* Activations as int8 in blocks of 32: value = codes * scale of its block. For integer-coded weights. */
+typedef struct cpu_int8_rows { const int8_t *codes; const float *scales; size_t columns; } cpu_int8_rows;
+
+typedef struct cpu_kernels {
+  const char *name;                        /* "scalar", "avx2", "avx512" */
+
+  /*
+  ** out[r * out_stride + j] = sum over i of w[row + j, i] * x[r * x_stride + i], for r < rows and
+  ** j < outputs. FP8 and FP4 scales are powers of two: lanes restart at every tile of 128 (FP8) or 32 (FP4)
+  ** columns and are added, times the tile's scale, to the row's lanes by fused multiply-add.
+  */
+  void (*product[WEIGHT_ENCODINGS]) (const weight *w, size_t row, size_t outputs, const float *x,
+                                     size_t x_stride, size_t rows, float *out, size_t out_stride);
+
+  /*
+  ** The same for integer-coded weights (FP4, as doubled integers). Block b, value i of it: lane
+  ** 8 * (b mod 2) + i / 4 receives float(sum of its four integer products) * (weight scale * x scale / 2)
+  ** by fused multiply-add, blocks ascending. x holds `rows` rows, one behind the other.
+  */
+  void (*product_int8) (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows,
+                        float *out, size_t out_stride);
+  /* x [columns] to int8 codes and a scale a block: max|x| / 127, code = rint(x / scale); columns % 32 may be non-zero: zero padded */
+  void (*to_int8) (const float *x, size_t columns, int8_t *codes, float *scales);
+
+  float (*dot) (const float *a, const float *b, size_t count);
+  float (*sum_squares) (const float *x, size_t count);
+  void (*add_scaled) (float *out, const float *x, float factor, size_t count);   /* out = fma(x, factor, out) */
+  void (*scale) (float *x, float factor, size_t count);
+
+  /* A stored row as float32 (rows.h gives the layouts). */
+  void (*decode_e4m3) (const uint8_t *codes, float scale, float *out, size_t count);
+  void (*decode_bf16) (const uint8_t *codes, float *out, size_t count);
+
+  /* x = exp(x), own polynomial (relative error < 2^-22), 0 below -104 and for -inf. */
+  void (*exp) (float *x, size_t count);
+  /* out = silu(min(gate, limit)) * clamp(up, -limit, limit); limit 0: neither is bounded. out may be gate. */
+  void (*swiglu) (const float *gate, const float *up, float limit, float *out, size_t count);
+} cpu_kernels;
+
+extern const cpu_kernels cpu_kernels_scalar, cpu_kernels_avx2, cpu_kernels_avx512;
+
+/* The best level this machine can run, or the one called `name`; NULL when it cannot run or does not exist. */
+const cpu_kernels *cpu_kernels_find (const char *name);
+/* Level i of those this machine can run, scalar first; NULL past the last. */
+const cpu_kernels *cpu_kernels_at (size_t i);
+
+#endif

@@ -1,0 +1,44 @@
+/* The module table of moonseek.core, put together from its objects. */
+#include "binding.h"
+
+static int module_memory_live (lua_State *L) {
+  lua_pushnumber(L, (lua_Number)ms_memory_live());
+  return 1;
+}
+
+/* version() -> { module =, abi =, backends = {...}, cpu = "scalar avx2" } */
+static int module_version (lua_State *L) {
+  lua_newtable(L);
+  lua_pushstring(L, ms_version());
+  lua_setfield(L, -2, "module");
+  lua_pushfstring(L, "%d.%d", LUA_VERSION_NUM / 100, LUA_VERSION_NUM % 100);
+  lua_setfield(L, -2, "abi");
+  lua_newtable(L);
+  for (int i = 0; ms_backends()[i] != NULL; i++) {
+    lua_pushstring(L, ms_backends()[i]);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_setfield(L, -2, "backends");
+  lua_pushstring(L, ms_cpu_features());
+  lua_setfield(L, -2, "cpu");
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+  { "memory_live", module_memory_live },
+  { "version", module_version },
+  { NULL, NULL }
+};
+
+__attribute__((visibility("default")))
+int luaopen_moonseek_core (lua_State *L);
+
+int luaopen_moonseek_core (lua_State *L) {
+  luaL_newlib(L, functions);
+  register_tokens(L);
+  register_tokenizer(L);
+  register_engine(L);
+  register_session(L);
+  register_job(L);
+  return 1;
+}

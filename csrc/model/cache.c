@@ -1,0 +1,336 @@
+/*
+** Session memory as sequences of rows in shared pages.
+**
+**   sequence   pages[0] pages[1] ... pages[count - 1]
+**              page i holds rows i * rows_per_page .. ; NULL: out of reach of any later token
+**   page       counted by the sequences that hold it; written to only while its count is 1
+**
+** A cache belongs to one thread at a time. Pages may be shared with caches of other threads, so their
+** counts are atomic; a count of 1 cannot rise behind the owner's back, for only a fork of this cache raises it.
+*/
+#include "cache.h"
+
+#include <stdatomic.h>
+#include <string.h>
+
+#include "../base/checked.h"
+#include "../base/memory.h"
+
+/* {== Pages and sequences ======================================================================== */
+
+typedef struct page { atomic_size_t references; uint8_t *data; } page;
+
+typedef struct row_sequence {
+  page **pages;
+  uint8_t **data;                      /* data[i] = pages[i]->data: what a row_view shows */
+  size_t count, capacity;
+  size_t dropped;                      /* pages before this one are gone */
+  size_t rows_per_page, row_bytes;     /* row_bytes 0: the layer has no such rows */
+} row_sequence;
+
+static page *page_new (backend *be, size_t bytes) {
+  page *p = memory_new(1, sizeof *p);
+  if (p == NULL) return NULL;
+  p->data = be->allocate(be, bytes);
+  atomic_init(&p->references, 1);
+  if (p->data != NULL) return p;
+  memory_free(p);
+  return NULL;
+}
+
+static void page_release (backend *be, page *p) {
+  if (p == NULL || atomic_fetch_sub(&p->references, 1) > 1) return;
+  be->release(be, p->data);
+  memory_free(p);
+}
+
+static size_t page_bytes (const row_sequence *s) {
+  return s->rows_per_page * s->row_bytes;
+}
+
+static void sequence_clear (backend *be, row_sequence *s) {
+  for (size_t i = s->dropped; i < s->count; i++) page_release(be, s->pages[i]);
+  memory_free(s->pages);
+  memory_free(s->data);
+}
+
+static ms_status sequence_grow (row_sequence *s, size_t count, ms_error *err) {
+  if (count <= s->capacity) return MS_OK;
+  size_t capacity = s->capacity * 2 > count ? s->capacity * 2 : count;
+  page **pages = memory_resize(s->pages, capacity, sizeof *pages);
+  if (pages == NULL) return fail_memory(err, capacity * sizeof *pages, "a session's page table");
+  s->pages = pages;
+  uint8_t **data = memory_resize(s->data, capacity, sizeof *data);
+  if (data == NULL) return fail_memory(err, capacity * sizeof *data, "a session's page table");
+  s->data = data;
+  s->capacity = capacity;
+  return MS_OK;
+}
+
+static ms_status add_page (backend *be, row_sequence *s, ms_error *err) {
+  TRY(sequence_grow(s, s->count + 1, err));
+  page *p = page_new(be, page_bytes(s));
+  if (p == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
+  s->pages[s->count] = p;
+  s->data[s->count] = p->data;
+  s->count++;
+  return MS_OK;
+}
+
+/* Page i becomes this sequence's own: a fork or a mark that shares it keeps the old bytes. */
+static ms_status own_page (backend *be, row_sequence *s, size_t i, ms_error *err) {
+  page *shared = s->pages[i];
+  if (atomic_load(&shared->references) == 1) return MS_OK;
+  page *copy = page_new(be, page_bytes(s));
+  if (copy == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
+  ms_status status = be->copy(be, copy->data, shared->data, page_bytes(s), err);
+  if (status != MS_OK) {
+    page_release(be, copy);
+    return status;
+  }
+  s->pages[i] = copy;
+  s->data[i] = copy->data;
+  page_release(be, shared);
+  return MS_OK;
+}
+
+/* Rows [from, to) become writable. */
+static ms_status sequence_reserve (backend *be, row_sequence *s, size_t from, size_t to, ms_error *err) {
+  if (s->row_bytes == 0 || to <= from) return MS_OK;
+  size_t first = from / s->rows_per_page, end = blocks_of(to, s->rows_per_page);
+  for (size_t i = first; i < end; i++) {
+    if (i < s->count) TRY(own_page(be, s, i, err));
+    else TRY(add_page(be, s, err));
+  }
+  return MS_OK;
+}
+
+/* Gives up the pages that hold only rows before `keep`. */
+static void sequence_drop (backend *be, row_sequence *s, size_t keep) {
+  if (s->row_bytes == 0) return;
+  size_t end = keep / s->rows_per_page;
+  for (; s->dropped < end && s->dropped < s->count; s->dropped++) {
+    page_release(be, s->pages[s->dropped]);
+    s->pages[s->dropped] = NULL;
+    s->data[s->dropped] = NULL;
+  }
+}
+
+static ms_status sequence_share (const row_sequence *from, row_sequence *to, ms_error *err) {
+  *to = *from;
+  to->pages = NULL;
+  to->data = NULL;
+  to->count = to->dropped = to->capacity = 0;
+  TRY(sequence_grow(to, from->count, err));
+  if (from->count != 0) {
+    memcpy(to->pages, from->pages, from->count * sizeof *to->pages);
+    memcpy(to->data, from->data, from->count * sizeof *to->data);
+  }
+  to->count = from->count;
+  to->dropped = from->dropped;
+  for (size_t i = to->dropped; i < to->count; i++) atomic_fetch_add(&to->pages[i]->references, 1);
+  return MS_OK;
+}
+
+static row_view view_of (const row_sequence *s) {
+  return (row_view){ .pages = s->data, .rows_per_page = s->rows_per_page, .row_bytes = s->row_bytes };
+}
+
+/* {== Layout ===================================================================================== */
+
+typedef enum row_kind { ROWS_WINDOW, ROWS_POOLED, ROWS_RAW, ROWS_INDEX, ROWS_INDEX_RAW, ROW_KINDS } row_kind;
+
+typedef struct layer_cache { row_sequence rows[ROW_KINDS]; } layer_cache;
+
+struct model_cache {
+  const model *m;
+  backend *be;
+  size_t position;
+  layer_cache *layers;
+};
+
+/* Long-lived rows come 64 a page: a page table of 1/64 pointer a row, and half a page wasted on average. */
+enum { POOLED_PAGE = 64, WINDOW_PAGE = 32, RAW_PAGE = 16 };
+
+static const size_t page_rows[ROW_KINDS] = {
+  [ROWS_WINDOW] = WINDOW_PAGE, [ROWS_POOLED] = POOLED_PAGE, [ROWS_RAW] = RAW_PAGE, [ROWS_INDEX] = POOLED_PAGE,
+  [ROWS_INDEX_RAW] = RAW_PAGE
+};
+
+/* A raw row: the compressor's values and its gates, float32 (specs/architecture.md 3). */
+static size_t raw_row_bytes (const compressor *c) {
+  return 2 * c->lanes * c->width * sizeof(float);
+}
+
+static size_t row_bytes_of (const model *m, const backend *be, const model_layer *layer, row_kind kind) {
+  const model_config *c = &m->config;
+  switch (kind) {
+    case ROWS_WINDOW: return be->kv_row_bytes(be, c->head_dim, c->rope_dim);
+    case ROWS_POOLED: return layer->ratio == 0 ? 0 : be->kv_row_bytes(be, c->head_dim, c->rope_dim);
+    case ROWS_RAW: return layer->ratio == 0 ? 0 : raw_row_bytes(&layer->compressor);
+    case ROWS_INDEX: return layer->has_indexer ? be->index_row_bytes(be, layer->indexer.width) : 0;
+    case ROWS_INDEX_RAW: return layer->has_indexer ? raw_row_bytes(&layer->indexer.keys) : 0;
+    default: return 0;
+  }
+}
+
+/* Rows of a kind after `tokens` tokens. */
+static size_t rows_after (const model_layer *layer, row_kind kind, size_t tokens) {
+  return kind == ROWS_POOLED || kind == ROWS_INDEX ? tokens / layer->ratio : tokens;
+}
+
+/*
+** The first row that token `position` or a later one can reach. The window of token t begins at
+** t - window + 1; a compressor pools the block of t and, with two lanes, the block before it.
+*/
+static size_t first_in_reach (const model *m, const model_layer *layer, row_kind kind, size_t position) {
+  if (kind == ROWS_WINDOW) return position < m->config.window ? 0 : position - m->config.window + 1;
+  if (kind == ROWS_POOLED || kind == ROWS_INDEX) return 0;
+  size_t block = position / layer->ratio, back = kind == ROWS_INDEX_RAW ? layer->indexer.keys.lanes
+                                                                       : layer->compressor.lanes;
+  return block + 1 < back ? 0 : (block + 1 - back) * layer->ratio;
+}
+
+static ms_status check_storable (const model *m, const backend *be, ms_error *err) {
+  const model_config *c = &m->config;
+  if (be->kv_row_bytes(be, c->head_dim, c->rope_dim) == 0)
+    return fail(err, MS_EUNSUPPORTED, "%s/config.json: head_dim %zu less qk_rope_head_dim %zu is no multiple of 64: "
+                "only numerics = \"exact\" can store such rows", checkpoint_folder(m->files), c->head_dim, c->rope_dim);
+  if (c->indexes && be->index_row_bytes(be, c->index_dim) == 0)
+    return fail(err, MS_EUNSUPPORTED, "%s/config.json: index_head_dim %zu is no power of two from 32 on: "
+                "only numerics = \"exact\" can store such rows", checkpoint_folder(m->files), c->index_dim);
+  return MS_OK;
+}
+
+/* {== The cache ================================================================================== */
+
+static model_cache *cache_new (const model *m, backend *be, ms_error *err) {
+  model_cache *cache = memory_new(1, sizeof *cache);
+  layer_cache *layers = cache == NULL ? NULL : memory_new(m->config.layers, sizeof *layers);
+  if (layers == NULL) {
+    memory_free(cache);
+    fail_memory(err, m->config.layers * sizeof *layers, "a session");
+    return NULL;
+  }
+  cache->m = m;
+  cache->be = be;
+  cache->layers = layers;
+  return cache;
+}
+
+ms_status model_cache_open (const model *m, backend *be, model_cache **out, ms_error *err) {
+  *out = NULL;
+  TRY(check_storable(m, be, err));
+  model_cache *cache = cache_new(m, be, err);
+  if (cache == NULL) return MS_ENOMEM;
+  for (size_t i = 0; i < m->config.layers; i++)
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
+      row_sequence *s = &cache->layers[i].rows[kind];
+      s->rows_per_page = page_rows[kind];
+      s->row_bytes = row_bytes_of(m, be, &m->layers[i], kind);
+    }
+  *out = cache;
+  return MS_OK;
+}
+
+void model_cache_close (model_cache *cache) {
+  if (cache == NULL) return;
+  for (size_t i = 0; i < cache->m->config.layers; i++)
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) sequence_clear(cache->be, &cache->layers[i].rows[kind]);
+  memory_free(cache->layers);
+  memory_free(cache);
+}
+
+ms_status model_cache_fork (const model_cache *cache, model_cache **out, ms_error *err) {
+  *out = NULL;
+  model_cache *copy = cache_new(cache->m, cache->be, err);
+  if (copy == NULL) return MS_ENOMEM;
+  copy->position = cache->position;
+  for (size_t i = 0; i < cache->m->config.layers; i++)
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
+      ms_status status = sequence_share(&cache->layers[i].rows[kind], &copy->layers[i].rows[kind], err);
+      if (status != MS_OK) {
+        model_cache_close(copy);
+        return status;
+      }
+    }
+  *out = copy;
+  return MS_OK;
+}
+
+size_t model_cache_position (const model_cache *cache) {
+  return cache->position;
+}
+
+ms_status model_cache_reserve (model_cache *cache, size_t count, ms_error *err) {
+  size_t end = cache->position + count;
+  for (size_t i = 0; i < cache->m->config.layers; i++) {
+    const model_layer *layer = &cache->m->layers[i];
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
+      row_sequence *s = &cache->layers[i].rows[kind];
+      if (s->row_bytes == 0) continue;
+      TRY(sequence_reserve(cache->be, s, rows_after(layer, kind, cache->position), rows_after(layer, kind, end), err));
+    }
+  }
+  return MS_OK;
+}
+
+segment model_cache_segment (const model_cache *cache, size_t layer, size_t first, size_t count) {
+  const row_sequence *rows = cache->layers[layer].rows;
+  return (segment){
+    .first = first, .count = count, .position = cache->position,
+    .window = view_of(&rows[ROWS_WINDOW]),
+    .pooled = view_of(&rows[ROWS_POOLED]), .raw = view_of(&rows[ROWS_RAW]),
+    .index_rows = view_of(&rows[ROWS_INDEX]), .index_raw = view_of(&rows[ROWS_INDEX_RAW])
+  };
+}
+
+void model_cache_commit (model_cache *cache, size_t count) {
+  cache->position += count;
+  for (size_t i = 0; i < cache->m->config.layers; i++)
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++)
+      if (cache->layers[i].rows[kind].row_bytes != 0)
+        sequence_drop(cache->be, &cache->layers[i].rows[kind],
+                      first_in_reach(cache->m, &cache->m->layers[i], kind, cache->position));
+}
+
+/* {== Sizes ====================================================================================== */
+
+static size_t sum_pages (const model_cache *cache, size_t shared_from) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < cache->m->config.layers; i++)
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
+      const row_sequence *s = &cache->layers[i].rows[kind];
+      for (size_t j = s->dropped; j < s->count; j++)
+        if (atomic_load(&s->pages[j]->references) < shared_from) bytes += page_bytes(s);
+    }
+  return bytes;
+}
+
+size_t model_cache_bytes (const model_cache *cache) {
+  return sum_pages(cache, SIZE_MAX);
+}
+
+size_t model_cache_own_bytes (const model_cache *cache) {
+  return sum_pages(cache, 2);
+}
+
+ms_status model_cache_plan (const model *m, const backend *be, size_t context, uint64_t *bytes,
+                            uint64_t *per_token, ms_error *err) {
+  TRY(check_storable(m, be, err));
+  double growth = 0;
+  *bytes = 0;
+  for (size_t i = 0; i < m->config.layers; i++) {
+    const model_layer *layer = &m->layers[i];
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
+      size_t row = row_bytes_of(m, be, layer, kind);
+      if (row == 0) continue;
+      size_t rows = rows_after(layer, kind, context), kept = first_in_reach(m, layer, kind, context);
+      size_t pages = blocks_of(rows, page_rows[kind]) - kept / page_rows[kind];
+      *bytes += (uint64_t)pages * page_rows[kind] * row;
+      if (kind == ROWS_POOLED || kind == ROWS_INDEX) growth += (double)row / (double)layer->ratio;
+    }
+  }
+  *per_token = (uint64_t)(growth + 0.5);
+  return MS_OK;
+}

@@ -1,0 +1,118 @@
+/* What a model is, told from its configuration and tensor table, and the scan for undefined numbers. */
+#include "weights.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "../base/number.h"
+
+/* {== Describing ================================================================================= */
+
+static void count_type (ms_model_info *info, const stored_tensor *t) {
+  const char *name = tensor_types[t->type].name;
+  size_t i = 0;
+  while (i < info->type_count && strcmp(info->types[i].name, name) != 0) i++;
+  if (i == MS_TYPE_LIMIT) return;
+  if (i == info->type_count) {
+    snprintf(info->types[i].name, sizeof info->types[i].name, "%s", name);
+    info->type_count++;
+  }
+  info->types[i].tensors++;
+  info->types[i].bytes += t->bytes;
+}
+
+/* Values a weight tensor holds: scales are none, an I8 tensor holds FP4 codes in pairs. */
+static uint64_t parameters_of (const stored_tensor *t) {
+  if (t->type == TENSOR_F8_E8M0 || t->type == TENSOR_I64) return 0;
+  uint64_t values = t->type == TENSOR_I8 ? 2 : 1;
+  for (size_t i = 0; i < t->rank; i++) values *= t->shape[i];
+  return values;
+}
+
+static int in_use (const stored_tensor *t) {
+  return strncmp(t->name, "mtp.", 4) != 0;
+}
+
+void model_describe (const model *m, ms_model_info *info) {
+  const model_config *c = &m->config;
+  memset(info, 0, sizeof *info);
+  snprintf(info->architecture, sizeof info->architecture, "%s", c->architecture);
+  info->layers = c->layers;
+  info->width = c->width;
+  info->heads = c->heads;
+  info->vocabulary = c->vocabulary;
+  info->context = c->context;
+  info->experts = c->experts;
+  info->experts_per_token = c->top_k;
+  info->tensors = checkpoint_count(m->files);
+  info->ignored_tensors = m->ignored_tensors;
+  for (size_t i = 0; i < checkpoint_count(m->files); i++) {
+    const stored_tensor *t = checkpoint_at(m->files, i);
+    count_type(info, t);
+    if (!in_use(t)) continue;
+    info->parameters += parameters_of(t);
+    info->bytes += t->bytes;
+  }
+}
+
+/* {== Checking every number ====================================================================== */
+
+typedef int is_undefined (const uint8_t *data, size_t i);
+
+static int f32_undefined (const uint8_t *data, size_t i) {
+  float value;
+  memcpy(&value, data + 4 * i, sizeof value);
+  return !isfinite(value);
+}
+
+static uint16_t half_at (const uint8_t *data, size_t i) {
+  return (uint16_t)(data[2 * i] | data[2 * i + 1] << 8);
+}
+
+static int bf16_undefined (const uint8_t *data, size_t i) {
+  return (half_at(data, i) & 0x7F80) == 0x7F80;
+}
+
+static int f16_undefined (const uint8_t *data, size_t i) {
+  return (half_at(data, i) & 0x7C00) == 0x7C00;
+}
+
+static int e4m3_undefined (const uint8_t *data, size_t i) {
+  return (data[i] & 0x7F) == 0x7F;
+}
+
+static int e8m0_undefined (const uint8_t *data, size_t i) {
+  return data[i] == 255;
+}
+
+/* Every code of the other types is a number. */
+static is_undefined *const undefined_of[TENSOR_TYPE_COUNT] = {
+  [TENSOR_F32] = f32_undefined, [TENSOR_BF16] = bf16_undefined, [TENSOR_F16] = f16_undefined,
+  [TENSOR_F8_E4M3] = e4m3_undefined, [TENSOR_F8_E8M0] = e8m0_undefined
+};
+
+static ms_status check_tensor (const stored_tensor *t, ms_error *err) {
+  is_undefined *undefined = undefined_of[t->type];
+  if (undefined == NULL) return MS_OK;
+  size_t values = t->bytes / tensor_types[t->type].block_bytes;
+  for (size_t i = 0; i < values; i++)
+    if (undefined(t->data, i))
+      return fail(err, MS_EFORMAT, "%s: tensor %s holds no number at value %zu of %zu (NaN or Inf)", t->file, t->name, i,
+                  values);
+  return MS_OK;
+}
+
+ms_status model_check_weights (const model *m, ms_progress *progress, void *user, ms_error *err) {
+  uint64_t done = 0, total = 0;
+  for (size_t i = 0; i < checkpoint_count(m->files); i++)
+    if (in_use(checkpoint_at(m->files, i))) total += checkpoint_at(m->files, i)->bytes;
+  for (size_t i = 0; i < checkpoint_count(m->files); i++) {
+    const stored_tensor *t = checkpoint_at(m->files, i);
+    if (!in_use(t)) continue;
+    TRY(check_tensor(t, err));
+    done += t->bytes;
+    if (progress != NULL) progress(user, "check", done, total);
+  }
+  return MS_OK;
+}

@@ -1,0 +1,258 @@
+/*
+** moonseek.h: the engine's whole public interface. DeepSeek-V4 models on the CPU, as a library.
+**
+** Who owns what: an engine, a tokenizer and a session are counted; `release` gives up one handle and
+** takes NULL. A session keeps its engine alive, a job its session. Results written into caller-supplied
+** structs are the caller's; pointers in them live as long as the object they came from.
+** Every call that can fail returns a status and, if it is not MS_OK, fills *err. Nothing prints, exits
+** or installs a signal handler; no thread starts before the first job.
+** Any thread may call anything; calls on one object are serialised by the engine's lock.
+** Units: bytes, milliseconds, tokens; token ids and positions count from 0.
+*/
+#ifndef moonseek_h
+#define moonseek_h
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(__cplusplus)
+extern "C" {
+#endif
+
+/* {== Status ===================================================================================== */
+
+typedef enum ms_status {
+  MS_OK,
+  MS_EINVAL,        /* a value the caller gave is out of range */
+  MS_ENOENT,        /* no such file */
+  MS_EIO,           /* the system could not read or write */
+  MS_EFORMAT,       /* a file is not what it says */
+  MS_EUNSUPPORTED,  /* it is, but we cannot */
+  MS_EMODEL,        /* a file of another model */
+  MS_ENOMEM,
+  MS_ENOSPC,
+  MS_EBUSY,         /* a job runs on the session */
+  MS_ECTXFULL,      /* the session's context is full */
+  MS_ECANCELED,
+  MS_EDEADLINE,
+  MS_ECLOSED,
+  MS_ENODEV,        /* the device or backend asked for cannot run */
+  MS_STATUS_COUNT
+} ms_status;
+
+typedef struct ms_error {
+  ms_status status;
+  char message[512];  /* names file, tensor, value and limit; terminated, cut at a character */
+} ms_error;
+
+/* "EINVAL", "ENOENT", ...; "OK" for MS_OK. */
+const char *ms_status_name (ms_status status);
+
+/* {== Module ===================================================================================== */
+
+const char *ms_version (void);                       /* "0.1.0" */
+const char *const *ms_backends (void);               /* names that `backend` accepts, NULL at the end */
+const char *ms_cpu_features (void);                  /* kernel levels this machine can run: "scalar avx2 avx512" */
+size_t ms_memory_live (void);                        /* bytes allocated by the engine's allocator and not freed */
+
+/* {== Model files, header only =================================================================== */
+
+#define MS_TYPE_LIMIT 16
+
+typedef struct ms_type_count { char name[12]; size_t tensors; uint64_t bytes; } ms_type_count;
+
+typedef struct ms_model_info {
+  char architecture[32];                             /* "deepseek_v4" */
+  size_t layers, width, heads, vocabulary, context;  /* context: tokens the model was made for */
+  size_t experts, experts_per_token;
+  size_t tensors, ignored_tensors;                   /* ignored: MTP blocks and names the model has no use for */
+  uint64_t parameters, bytes;                        /* of the tensors in use; FP4 counts two a byte, scales none */
+  size_t type_count;
+  ms_type_count types[MS_TYPE_LIMIT];
+} ms_model_info;
+
+ms_status ms_probe (const char *path, ms_model_info *info, ms_error *err);
+
+/* {== Tokens and text ============================================================================ */
+
+typedef struct ms_tokens { int32_t *ids; size_t count, capacity; } ms_tokens;   /* {0} is empty */
+
+ms_status ms_tokens_append (ms_tokens *tokens, const int32_t *ids, size_t count, ms_error *err);
+void ms_tokens_free (ms_tokens *tokens);             /* leaves it empty */
+
+/*
+** What a prompt is made of. Text is never matched against control tokens; a control token is asked for
+** by its name ("<|User|>" with the full-width bars); ids are taken as they are.
+*/
+typedef enum ms_piece_kind { MS_PIECE_TEXT, MS_PIECE_CONTROL, MS_PIECE_IDS } ms_piece_kind;
+
+typedef struct ms_piece {
+  ms_piece_kind kind;
+  const char *text; size_t bytes;                    /* TEXT: any bytes; CONTROL: the token's name */
+  const int32_t *ids; size_t count;                  /* IDS */
+} ms_piece;
+
+typedef struct ms_tokenizer ms_tokenizer;
+
+/* `path`: a tokenizer.json, or a folder that holds one. */
+ms_status ms_tokenizer_open (const char *path, ms_tokenizer **tokenizer, ms_error *err);
+ms_tokenizer *ms_tokenizer_retain (ms_tokenizer *tokenizer);
+void ms_tokenizer_release (ms_tokenizer *tokenizer);
+size_t ms_tokenizer_size (const ms_tokenizer *tokenizer);                       /* ids 0 .. size-1 */
+
+/*
+** Appends the ids of `pieces` to `tokens`. Adjacent text pieces are joined before the merges. If
+** `offsets` is not NULL it receives, for every new id, the byte at which its text starts in the
+** concatenation of all pieces' texts (ids pieces count as their decoded bytes); room for
+** `ms_tokenizer_bound(pieces)` entries.
+** MS_EINVAL: a control name or id the vocabulary lacks. After a failure `tokens` is as before.
+*/
+ms_status ms_tokenizer_encode (const ms_tokenizer *tokenizer, const ms_piece *pieces, size_t count,
+                               ms_tokens *tokens, size_t *offsets, ms_error *err);
+size_t ms_tokenizer_bound (const ms_piece *pieces, size_t count);               /* ids never exceed it */
+
+/* The id of the control token `name`, or -1. */
+int32_t ms_tokenizer_control (const ms_tokenizer *tokenizer, const char *name, size_t bytes);
+/* The bytes of one id and whether it is a control token; NULL if there is no such id. */
+const char *ms_tokenizer_text (const ms_tokenizer *tokenizer, int32_t id, size_t *bytes, int *control);
+
+/* {== Engine ===================================================================================== */
+
+typedef enum ms_numerics { MS_FAST, MS_REFERENCE, MS_EXACT } ms_numerics;
+typedef enum ms_access { MS_MAP, MS_READ } ms_access;          /* map the files, or read them into memory */
+typedef enum ms_check { MS_CHECK_HEADER, MS_CHECK_WEIGHTS } ms_check;  /* WEIGHTS: every number, for NaN and Inf */
+
+typedef struct ms_engine ms_engine;
+typedef void ms_progress (void *user, const char *phase, uint64_t done, uint64_t total);
+
+typedef struct ms_engine_options {
+  const char *path;          /* folder of config.json and safetensors */
+  const char *backend;       /* "auto", "cpu" */
+  const char *kernels;       /* "auto", or a level of ms_cpu_features */
+  ms_numerics numerics;
+  ms_access access;
+  ms_check check;
+  size_t threads;            /* 0: one a physical core */
+  ms_progress *progress;     /* called on this thread while opening; may be NULL */
+  void *progress_user;
+} ms_engine_options;
+
+void ms_engine_options_default (ms_engine_options *options);   /* all but `path` */
+
+/* Maps the model; touches no weights but the hash-routing tables, whose range it checks. */
+ms_status ms_engine_open (const ms_engine_options *options, ms_engine **engine, ms_error *err);
+void ms_engine_release (ms_engine *engine);
+
+typedef struct ms_engine_info {
+  ms_model_info model;
+  const char *backend, *kernels, *numerics;
+  size_t threads;
+} ms_engine_info;
+
+typedef struct ms_engine_stats {
+  uint64_t prefill_tokens, decode_tokens, steps;
+  double prefill_seconds, decode_seconds;            /* wall time of steps; a mixed step counts by its rows */
+  size_t sessions, jobs;                             /* open sessions, unfinished jobs */
+  size_t session_bytes, scratch_bytes;               /* pages held by sessions; work space of the steps */
+} ms_engine_stats;
+
+typedef struct ms_memory_plan {
+  uint64_t weights, session, per_token, scratch;     /* session: one at `context` tokens; per_token: growth */
+} ms_memory_plan;
+
+void ms_engine_get_info (ms_engine *engine, ms_engine_info *info);
+void ms_engine_get_stats (ms_engine *engine, ms_engine_stats *stats);
+ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_plan *plan, ms_error *err);
+ms_status ms_engine_set_threads (ms_engine *engine, size_t threads, ms_error *err);  /* from the next step on */
+/* The tokenizer beside the weights, opened at the first call; MS_ENOENT when the folder has none. */
+ms_status ms_engine_tokenizer (ms_engine *engine, ms_tokenizer **tokenizer, ms_error *err);
+
+/* {== Session ==================================================================================== */
+
+typedef struct ms_session ms_session;
+
+ms_status ms_session_open (ms_engine *engine, size_t context, ms_session **session, ms_error *err);
+void ms_session_release (ms_session *session);       /* cancels its job and waits for the stage in flight */
+
+/*
+** Makes `session` hold exactly tokens[0 .. count-1]. The longest prefix it has already read is kept as
+** far as a mark allows; the rest stays unread until the next job reads it. `tokens` stays the caller's.
+**   MS_EBUSY   a job runs on it;  MS_ECTXFULL  count exceeds ms_session_context(session)
+**   MS_EINVAL  an id outside the vocabulary
+** After every failure it holds what it held before. `append` adds to what it holds, alike.
+*/
+ms_status ms_session_sync (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
+ms_status ms_session_append (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
+
+size_t ms_session_position (ms_session *session);    /* tokens it holds, read or not */
+size_t ms_session_read (ms_session *session);        /* of these, how many are read */
+size_t ms_session_context (ms_session *session);
+ms_status ms_session_tokens (ms_session *session, ms_tokens *tokens, ms_error *err);   /* appends a copy */
+/* Copies the logits after the last token, [vocabulary]; MS_EINVAL when a token is unread or there is none. */
+ms_status ms_session_logits (ms_session *session, float *logits, ms_error *err);
+
+/* {== Job ======================================================================================== */
+
+typedef struct ms_bias { int32_t id; float value; } ms_bias;
+typedef struct ms_stop { const char *text; size_t bytes; int32_t id; } ms_stop;   /* text NULL: the id stops */
+
+typedef struct ms_generate_options {
+  size_t max_tokens;                                 /* 0: only read; SIZE_MAX: until the context is full */
+  double temperature, top_p, min_p;                  /* temperature 0: the likeliest token */
+  size_t top_k;                                      /* 0: all */
+  double repetition_penalty, frequency_penalty, presence_penalty;
+  int has_seed; uint64_t seed;                       /* without one a seed is drawn and returned */
+  const ms_bias *bias; size_t bias_count;
+  const ms_stop *stop; size_t stop_count;
+  int ignore_eos, raw;                               /* raw: text may end inside a UTF-8 character */
+  size_t logprobs;                                   /* this many alternatives with every token, at most 20 */
+  int64_t deadline_ms;                               /* from now; < 0: none */
+} ms_generate_options;
+
+typedef enum ms_finish { MS_FINISH_STOP, MS_FINISH_LENGTH, MS_FINISH_CANCEL, MS_FINISH_DEADLINE } ms_finish;
+typedef enum ms_event_kind { MS_EVENT_PREFILL, MS_EVENT_TOKEN, MS_EVENT_DONE, MS_EVENT_ERROR } ms_event_kind;
+
+#define MS_LOGPROBS_LIMIT 20
+
+typedef struct ms_event {
+  ms_event_kind kind;
+  size_t done, total;                                /* PREFILL: tokens read of those to read */
+  int32_t token; size_t position;                    /* TOKEN, and where it stands in the session */
+  char *text; size_t bytes;                          /* TOKEN: text that became complete; may be empty */
+  float logprob;                                     /* of the unmodified logits */
+  size_t logprob_count;
+  struct { int32_t id; float logprob; } logprobs[MS_LOGPROBS_LIMIT];
+  ms_error error;                                    /* ERROR */
+} ms_event;
+
+typedef struct ms_result {
+  ms_finish finish;
+  char *text; size_t bytes;                          /* cut before a stop string */
+  ms_tokens tokens;                                  /* those generated and kept in the session */
+  uint64_t seed;
+  size_t read, cached, reread, generated;            /* tokens read by this job, held read before it, */
+  double prefill_seconds, decode_seconds;            /*   read again after a rewind, generated */
+} ms_result;
+
+typedef struct ms_job ms_job;
+
+void ms_generate_options_default (ms_session *session, ms_generate_options *options);  /* generation_config.json */
+
+/* Reads what the session holds unread, then generates. Returns at once. MS_EBUSY: another job runs on it. */
+ms_status ms_job_start (ms_session *session, const ms_generate_options *options, ms_job **job, ms_error *err);
+int ms_job_poll (ms_job *job, ms_event *event);      /* 1: *event is filled, clear it; 0: none waits now */
+void ms_event_clear (ms_event *event);
+int ms_job_wait (ms_job *job, int64_t timeout_ms);   /* 1: an event waits or it has finished; < 0: no limit */
+void ms_job_cancel (ms_job *job);                    /* never blocks; what was committed stays */
+int ms_job_finished (ms_job *job);                   /* 1: its last event has been taken */
+/* The result once the last event is queued, else MS_EBUSY; the job's own error if it failed. */
+ms_status ms_job_result (ms_job *job, ms_result *result, ms_error *err);
+void ms_result_clear (ms_result *result);
+int ms_job_descriptor (ms_job *job, ms_error *err);  /* readable exactly while an event waits; -1 on failure */
+void ms_job_release (ms_job *job);                   /* cancels it; the session is free for the next call */
+
+#if defined(__cplusplus)
+}
+#endif
+
+#endif

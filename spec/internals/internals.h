@@ -1,0 +1,13 @@
+/* The parts of the specs' window: each adds its functions to the table on top of the stack. */
+#ifndef internals_internals_h
+#define internals_internals_h
+
+#include "../../csrc/lua/binding.h"    /* the Lua C API as one for 5.1 and 5.4 */
+
+void register_format_internals (lua_State *L);
+void register_kernels_internals (lua_State *L);
+void register_stages_internals (lua_State *L);
+void register_model_internals (lua_State *L);
+void register_runtime_internals (lua_State *L);
+
+#endif

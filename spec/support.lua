@@ -1,0 +1,79 @@
+--- What specs share: the module under test, its internals, and files of the oracle.
+-- Specs load moonseek_spec.so alone: the whole module and a window into its parts, from one object.
+local support = {}
+
+local abi = _VERSION == "Lua 5.1" and "5.1" or _VERSION:match("%d+%.%d+")
+local build = os.getenv("MOONSEEK_BUILD") or "build"
+local object = ("%s/%s/moonseek_spec.so"):format(build, abi)
+
+local function opener(name)
+  return function(...)
+    return assert(package.loadlib(object, name))(...)
+  end
+end
+
+package.preload["moonseek.core"] = package.preload["moonseek.core"] or opener("luaopen_moonseek_core")
+package.preload["moonseek.internals"] = package.preload["moonseek.internals"] or opener("luaopen_moonseek_internals")
+package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
+
+support.abi = abi
+support.fuzz = tonumber(os.getenv("MOONSEEK_FUZZ") or "") or 1
+
+function support.internals()
+  return require "moonseek.internals"
+end
+
+--- The bytes of a file; raises when it cannot be read.
+function support.read_file(path)
+  local file = assert(io.open(path, "rb"))
+  local bytes = file:read("*a")
+  file:close()
+  return bytes
+end
+
+function support.write_file(path, bytes)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(bytes))
+  assert(file:close())
+end
+
+--- A new empty folder; the spec removes it with `support.remove`.
+function support.temporary_folder()
+  local path = os.tmpname()
+  os.remove(path)
+  assert(os.execute(("mkdir '%s'"):format(path)))
+  return path
+end
+
+function support.remove(path)
+  os.execute(("rm -rf '%s'"):format(path))
+end
+
+--- Token ids of spec/oracle/tokens_NAME.txt.
+function support.oracle_tokens(name)
+  local ids = {}
+  for id in support.read_file(("spec/oracle/tokens_%s.txt"):format(name)):gmatch("%d+") do ids[#ids + 1] = tonumber(id) end
+  return ids
+end
+
+local function little_endian(bytes, at, count)
+  local value = 0
+  for i = count - 1, 0, -1 do value = value * 256 + bytes:byte(at + i) end
+  return value
+end
+
+--- A safetensors file of the oracle as name -> { type =, shape =, bytes = }: its data stays packed.
+function support.oracle(name)
+  local bytes = support.read_file("spec/oracle/" .. name)
+  local length = little_endian(bytes, 1, 8)
+  local tensors = {}
+  for key, type, shape, first, last in bytes:sub(9, 8 + length):gmatch(
+    '"([^"]+)":{"dtype":"([^"]+)","shape":%[([%d,]*)%],"data_offsets":%[(%d+),(%d+)%]}') do
+    local sizes = {}
+    for size in shape:gmatch("%d+") do sizes[#sizes + 1] = tonumber(size) end
+    tensors[key] = { type = type, shape = sizes, bytes = bytes:sub(9 + length + first, 8 + length + last) }
+  end
+  return tensors
+end
+
+return support
