@@ -1,46 +1,59 @@
-# moonseek: `make` builds, `make test` tests, `make demo` shows; `make help` lists the rest.
+# moonseek: `make demo` shows it, `make test` tests it; `make help` lists the rest.
 
 VERSION = 0.1.0
 BUILD  ?= build
 CC     ?= cc
 CFLAGS ?= -O2 -g
+PREFIX ?= /usr/local
 
-# ABIs of Lua to build for: 5.4, and 5.1 which LuaJIT, LÖVE and OpenResty share.
+# The Lua ABIs to build for: 5.4, and 5.1 which LuaJIT, LÖVE and OpenResty share. LuaRocks names one by
+# LUA and LUA_INCDIR.
+ifdef LUA_INCDIR
+ABIS := $(shell $(LUA) -e 'io.write((_VERSION:match("%d+%.%d+")))')
+LUA_INCDIR_$(ABIS) := $(LUA_INCDIR)
+endif
 ABIS ?= 5.4 5.1
 LUA_INCDIR_5.4 ?= $(firstword $(wildcard /usr/include/lua5.4 /usr/local/include/lua5.4) /usr/include)
 LUA_INCDIR_5.1 ?= $(firstword $(wildcard /usr/include/lua5.1 /usr/include/luajit-2.1) /usr/include)
 
+NEEDED = lua5.4 liblua5.4-dev liblua5.1-0-dev libuv1-dev libjansson-dev libxxhash-dev libopenblas0-serial
+NEEDED_TO_TEST = luajit lua-busted lua-check
+
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wundef -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes
-# gnu11: uv.h needs more than c11. No contraction: a sum has one order and one rounding (docs/determinism).
+# gnu11: uv.h needs more than c11. No contraction: a sum has one order and one rounding (docs/numerics.md).
 COMMON = -std=gnu11 -D_POSIX_C_SOURCE=200809L -D_DEFAULT_SOURCE -DMS_VERSION='"$(VERSION)"' -fPIC \
          -fvisibility=hidden -ffp-contract=off -fno-math-errno -pthread $(WARNINGS) -MMD -MP
+# nodelete: Lua unloads modules at lua_close, while a worker may still be inside.
 LINK = -shared -pthread -Wl,-z,nodelete -Wl,-z,relro,-z,now
 LIBS = -luv -ljansson -lxxhash -ldl -lm
 
 ENGINE  = $(filter-out csrc/lua/%,$(wildcard csrc/*/*.c csrc/*/*/*.c))
 BINDING = $(wildcard csrc/lua/*.c)
 INSIDE  = $(wildcard spec/internals/*.c)
+LIBRARY = $(wildcard lua/moonseek/*.lua)
 
 ENGINE_OBJECTS = $(ENGINE:%.c=$(BUILD)/%.o)
 MODULES = $(foreach abi,$(ABIS),$(BUILD)/$(abi)/moonseek/core.so)
 SPEC_MODULES = $(foreach abi,$(ABIS),$(BUILD)/$(abi)/moonseek_spec.so)
 
+##  make            the module for Lua 5.4 and 5.1/LuaJIT, and libmoonseek.a
 all: $(MODULES) $(BUILD)/libmoonseek.a
 
 $(BUILD)/libmoonseek.a: $(ENGINE_OBJECTS)
 	@rm -f $@
 	$(AR) rcs $@ $^
 
-# Kernels of one instruction set: csrc/compute/cpu/*_avx2.c, *_avx512.c. The rest of the code is baseline.
+# Kernels of one instruction set; everything else is the baseline of the platform.
 $(BUILD)/%_avx2.o: TARGET = -mavx2 -mfma -mf16c
-$(BUILD)/%_avx512.o: TARGET = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
-$(BUILD)/csrc/compute/cpu/kernels_%.o: OPTIMISE = -O3
+$(BUILD)/%_avx512.o: TARGET = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni \
+                              -mprefer-vector-width=512
+$(BUILD)/csrc/compute/cpu/%.o: OPTIMISE = -O3
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(OPTIMISE) $(COMMON) $(TARGET) -c $< -o $@
 
-# What depends on the ABI: the binding and the specs' window into the engine.
+# What depends on the ABI: the binding, and the specs' window into the engine.
 define abi_rules
 $(BUILD)/$(1)/%.o: %.c
 	@mkdir -p $$(@D)
@@ -56,13 +69,66 @@ $(BUILD)/$(1)/moonseek_spec.so: $(BINDING:%.c=$(BUILD)/$(1)/%.o) $(INSIDE:%.c=$(
 endef
 $(foreach abi,$(ABIS),$(eval $(call abi_rules,$(abi))))
 
+needed:
+	@tools/dependencies.sh $(NEEDED)
+
+needed-to-test: needed
+	@tools/dependencies.sh $(NEEDED_TO_TEST)
+
+RUN = LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;;" LUA_CPATH="$(BUILD)/5.4/?.so;;" lua5.4
+
+##  make demo       installs what is missing, builds, and shows the pocket model at work
+demo: needed
+	@$(MAKE) -s --no-print-directory all
+	@$(RUN) examples/demo.lua
+
+##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
+test: needed-to-test
+	@$(MAKE) -s --no-print-directory all spec-modules
+	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library" \
+	  tools/test.sh lua5.4:lua5.4 luajit:luajit
+
+##  make test-sanitize   the specs under AddressSanitizer and UndefinedBehaviorSanitizer, more mutated files
+SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
+test-sanitize: needed-to-test
+	@$(MAKE) -s --no-print-directory BUILD=$(BUILD)/sanitize ABIS=5.4 CFLAGS="-O1 -g $(SANITIZE)" \
+	  LDFLAGS="$(SANITIZE)" spec-modules
+	@MOONSEEK_BUILD=$(BUILD)/sanitize MOONSEEK_FUZZ=10 UBSAN_OPTIONS=print_stacktrace=1 \
+	  tools/test.sh "lua5.4:LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) lua5.4"
+
 spec-modules: $(SPEC_MODULES)
+
+##  make bench      reading and generating speed, CPU seconds and memory on the pocket model
+bench: needed
+	@$(MAKE) -s --no-print-directory all
+	@$(RUN) bench/bench.lua
+
+##  make evaluate   what the pocket model can do, on held-out inputs (minutes)
+evaluate: needed
+	@$(MAKE) -s --no-print-directory all
+	@$(RUN) models/pocket/evaluate.lua
+
+##  make install    under PREFIX (/usr/local), for every ABI built; DESTDIR is honoured
+INST_LUADIR ?= $(PREFIX)/share/lua/$(1)
+INST_LIBDIR ?= $(PREFIX)/lib/lua/$(1)
+define install_abi
+	install -d $(DESTDIR)$(call INST_LUADIR,$(1))/moonseek $(DESTDIR)$(call INST_LIBDIR,$(1))/moonseek
+	install -m 644 $(LIBRARY) $(DESTDIR)$(call INST_LUADIR,$(1))/moonseek
+	install -m 755 $(BUILD)/$(1)/moonseek/core.so $(DESTDIR)$(call INST_LIBDIR,$(1))/moonseek
+
+endef
+install: all
+	$(foreach abi,$(ABIS),$(call install_abi,$(abi)))
 
 clean:
 	rm -rf $(BUILD)
 
+##  make help       this list
+help:
+	@sed -n 's/^##  //p' Makefile
+
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all clean spec-modules
+.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench evaluate install clean help
 .SECONDARY:

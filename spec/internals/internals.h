@@ -4,6 +4,7 @@
 
 #include "../../csrc/lua/binding.h"    /* the Lua C API as one for 5.1 and 5.4 */
 
+void register_arrays_internals (lua_State *L);
 void register_format_internals (lua_State *L);
 void register_kernels_internals (lua_State *L);
 void register_stages_internals (lua_State *L);

@@ -167,30 +167,9 @@ static int model_layer_streams (lua_State *L) {
   return 1;
 }
 
-/* {== Numbers of packed arrays =================================================================== */
-
-static float float_at (const char *bytes, size_t i) {
-  float value;
-  memcpy(&value, bytes + i * sizeof value, sizeof value);
-  return value;
-}
-
-/* floats(bytes) -> list of numbers */
-static int packed_floats (lua_State *L) {
-  size_t bytes;
-  const char *data = luaL_checklstring(L, 1, &bytes);
-  lua_createtable(L, (int)(bytes / 4), 0);
-  for (size_t i = 0; i < bytes / 4; i++) {
-    lua_pushnumber(L, (lua_Number)float_at(data, i));
-    lua_rawseti(L, -2, (int)i + 1);
-  }
-  return 1;
-}
-
 static const luaL_Reg functions[] = {
   { "logits", model_logits },
   { "layer", model_layer_streams },
-  { "floats", packed_floats },
   { NULL, NULL }
 };
 

@@ -9,6 +9,7 @@ int luaopen_moonseek_internals (lua_State *L);
 
 int luaopen_moonseek_internals (lua_State *L) {
   lua_newtable(L);
+  register_arrays_internals(L);
   register_format_internals(L);
   register_kernels_internals(L);
   register_stages_internals(L);
