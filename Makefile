@@ -108,6 +108,11 @@ evaluate: needed
 	@$(MAKE) -s --no-print-directory all
 	@$(RUN) models/pocket/evaluate.lua
 
+##  make oracle     every numerics mode against the oracle's logits: the table of docs/numerics.md
+oracle: needed
+	@$(MAKE) -s --no-print-directory spec-modules
+	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/oracle.lua
+
 ##  make install    under PREFIX (/usr/local), for every ABI built; DESTDIR is honoured
 INST_LUADIR ?= $(PREFIX)/share/lua/$(1)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(1)
@@ -130,5 +135,5 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench evaluate install clean help
+.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench evaluate oracle install clean help
 .SECONDARY:

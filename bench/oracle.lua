@@ -1,0 +1,42 @@
+--- The table of docs/numerics.md: every numerics mode against the oracle's logits, `make oracle`.
+package.path = "./?.lua;./lua/?/init.lua;" .. package.path
+local support = require "spec.support"
+local internals = support.internals()
+
+local pairs_compared = { { "exact", "plain" }, { "reference", "ref" }, { "fast", "plain" }, { "fast", "ref" } }
+
+local function integers(tensor)
+  local values = {}
+  for at = 1, #tensor.bytes, 4 do
+    local a, b, c, d = tensor.bytes:byte(at, at + 3)
+    values[#values + 1] = a + b * 2 ^ 8 + c * 2 ^ 16 + d * 2 ^ 24
+  end
+  return values
+end
+
+local function share_equal(a, b)
+  local equal = 0
+  for i = 1, #a do if a[i] == b[i] then equal = equal + 1 end end
+  return equal / #a
+end
+
+print("| checkpoint | numerics | against | tokens | largest difference | KL mean | top-1 of all positions |")
+print("|---|---|---|---|---|---|---|")
+for _, checkpoint in ipairs { "tiny", "tinypro" } do
+  for _, compared in ipairs(pairs_compared) do
+    local expected = support.oracle(("expected_%s_%s.safetensors"):format(checkpoint, compared[2]))
+    for _, length in ipairs { 1, 7, 128, 129, 300, 640 } do
+      local got = assert(internals.logits({ path = "spec/oracle/" .. checkpoint, numerics = compared[1], threads = 2 },
+        support.oracle_tokens(length), length))
+      local want = expected[("n%d.logits"):format(length)]
+      local columns, rows = want.shape[2], {}
+      for i, position in ipairs(integers(expected[("n%d.positions"):format(length)])) do
+        rows[i] = got:sub(position * columns * 4 + 1, (position + 1) * columns * 4)
+      end
+      local result = internals.compare(want.bytes, table.concat(rows), columns)
+      local top1 = share_equal(integers(expected[("n%d.argmax"):format(length)]), internals.argmax(got, columns))
+      print(("| %s | %s | %s | %d | %.1e | %.1e | %.3f |"):format(checkpoint, compared[1], compared[2], length, result.max,
+        result.kl_mean, top1))
+    end
+  end
+end
