@@ -23,6 +23,13 @@ function support.internals()
   return require "moonseek.internals"
 end
 
+--- The command that runs this interpreter again.
+function support.interpreter()
+  local first = 0
+  while arg[first - 1] do first = first - 1 end
+  return arg[first]
+end
+
 --- The bytes of a file; raises when it cannot be read.
 function support.read_file(path)
   local file = assert(io.open(path, "rb"))
