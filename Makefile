@@ -5,6 +5,7 @@ BUILD  ?= build
 CC     ?= cc
 CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
+JOBS   ?= $(shell nproc 2>/dev/null || echo 1)
 
 # The Lua ABIs to build for: 5.4, and 5.1 which LuaJIT, LÖVE and OpenResty share. LuaRocks names one by
 # LUA and LUA_INCDIR.
@@ -79,19 +80,19 @@ RUN = LUA_PATH="./lua/?.lua;./lua/?/init.lua;./?.lua;;" LUA_CPATH="$(BUILD)/5.4/
 
 ##  make demo       installs what is missing, builds, and shows the pocket model at work
 demo: needed
-	@$(MAKE) -s --no-print-directory all
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/demo.lua
 
 ##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
 test: needed-to-test
-	@$(MAKE) -s --no-print-directory all spec-modules
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all spec-modules
 	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library" \
 	  tools/test.sh lua5.4:lua5.4 luajit:luajit
 
 ##  make test-sanitize   the specs under AddressSanitizer and UndefinedBehaviorSanitizer, more mutated files
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 test-sanitize: needed-to-test
-	@$(MAKE) -s --no-print-directory BUILD=$(BUILD)/sanitize ABIS=5.4 CFLAGS="-O1 -g $(SANITIZE)" \
+	@$(MAKE) -s -j$(JOBS) --no-print-directory BUILD=$(BUILD)/sanitize ABIS=5.4 CFLAGS="-O1 -g $(SANITIZE)" OPTIMISE= \
 	  LDFLAGS="$(SANITIZE)" spec-modules
 	@MOONSEEK_BUILD=$(BUILD)/sanitize MOONSEEK_FUZZ=10 UBSAN_OPTIONS=print_stacktrace=1 \
 	  tools/test.sh "lua5.4:LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) lua5.4"
@@ -100,17 +101,17 @@ spec-modules: $(SPEC_MODULES)
 
 ##  make bench      reading and generating speed, CPU seconds and memory on the pocket model
 bench: needed
-	@$(MAKE) -s --no-print-directory all
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) bench/bench.lua
 
 ##  make evaluate   what the pocket model can do, on held-out inputs (minutes)
 evaluate: needed
-	@$(MAKE) -s --no-print-directory all
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) models/pocket/evaluate.lua
 
 ##  make oracle     every numerics mode against the oracle's logits: the table of docs/numerics.md
 oracle: needed
-	@$(MAKE) -s --no-print-directory spec-modules
+	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/oracle.lua
 
 ##  make install    under PREFIX (/usr/local), for every ABI built; DESTDIR is honoured
