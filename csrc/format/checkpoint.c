@@ -1,0 +1,407 @@
+/*
+** From a path to one table of tensors: finds the files, has their headers parsed, and brings every name to
+** its official spelling. Fused expert tensors become one row an expert and part, views of the same bytes.
+*/
+#include "checkpoint.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "../base/file.h"
+#include "../base/json.h"
+#include "../base/memory.h"
+#include "json_members.h"
+#include "names.h"
+#include "safetensors.h"
+#include "wrong_file.h"
+
+static const char config_name[] = "config.json";
+static const char index_name[] = "model.safetensors.index.json";
+static const char whole_name[] = "model.safetensors";
+
+enum {
+  INDEX_LIMIT = 100000000,       /* bytes of the index; as many as a header may have */
+  METADATA_LIMIT = 1048576,
+  SHARD_LIMIT = 10000,           /* far below the number of mappings a process may have (65530) */
+  EXPERT_LIMIT = 65536           /* experts in one fused tensor */
+};
+
+struct checkpoint {
+  char *folder;
+  file_view *views;              /* [view_count] */
+  size_t view_count;
+  struct aligned_copy *copies;
+  tensor_table table;
+};
+
+/* The bytes of a tensor that lies in its file at no multiple of its element. */
+typedef struct aligned_copy {
+  struct aligned_copy *next;
+  uint8_t *data;
+} aligned_copy;
+
+/* {== Fused experts ============================================================================== */
+
+/*
+** A block of scales must not reach from the rows of one part into the next. The block is what the two
+** shapes say: single rows, or as many rows as columns.
+*/
+static ms_status check_scale_blocks (const stored_tensor *weight, const stored_tensor *scale, ms_error *err) {
+  size_t rows = weight->shape[0], columns = weight->shape[1];
+  size_t down = scale->shape[0], across = scale->shape[1];
+  if (down == rows) return MS_OK;
+  if (rows % down == 0 && columns % across == 0 && rows / down == columns / across) return MS_OK;
+  return fail(err, MS_EUNSUPPORTED, "%s: '%s' cannot be divided: scales [%zu, %zu] of weights [%zu, %zu]",
+              scale->file, scale->stored_as, down, across, rows, columns);
+}
+
+/* Whichever of weight and scale comes second finds the other; other shapes are the model's to refuse. */
+static ms_status check_partner (const checkpoint *cp, const tensor_name *name, const stored_tensor *part,
+                                ms_error *err) {
+  char partner[NAME_LIMIT];
+  bool is_scale = strcmp(name->fused->leaf, "scale") == 0;
+  int stem = (int)(strlen(part->name) - strlen(name->fused->leaf));
+  int length = snprintf(partner, sizeof partner, "%.*s%s", stem, part->name, is_scale ? "weight" : "scale");
+  if (length < 0 || length >= NAME_LIMIT) return MS_OK;
+  const stored_tensor *other = tensor_table_find(&cp->table, partner);
+  if (other == NULL || other->rank != 2 || other->bytes == 0) return MS_OK;
+  return is_scale ? check_scale_blocks(other, part, err) : check_scale_blocks(part, other, err);
+}
+
+/* {== Tensors under official names =============================================================== */
+
+static ms_status add (checkpoint *cp, const stored_tensor *tensor, ms_error *err) {
+  const stored_tensor *present;
+  TRY(tensor_table_add(&cp->table, tensor, &present, err));
+  if (present == NULL) return MS_OK;
+  if (strcmp(present->file, tensor->file) != 0)
+    return fail(err, MS_EFORMAT, "%s: '%s' stands in %s as well ('%s')", tensor->file, tensor->stored_as,
+                present->file, present->stored_as);
+  return fail(err, MS_EFORMAT, "%s: '%s' and '%s' are two spellings of '%s'", tensor->file, present->stored_as,
+              tensor->stored_as, tensor->name);
+}
+
+/* [experts, parts * rows, columns] as experts * parts tensors [rows, columns]. */
+static ms_status add_fused (checkpoint *cp, const stored_tensor *whole, const tensor_name *name, ms_error *err) {
+  size_t parts = name->fused->count;
+  if (whole->rank != 3 || whole->bytes == 0 || whole->shape[0] > EXPERT_LIMIT || whole->shape[1] % parts != 0)
+    return fail(err, MS_EFORMAT, "%s: '%s' is no [experts <= %d, %zu * rows, columns]", whole->file,
+                whole->stored_as, EXPERT_LIMIT, parts);
+  stored_tensor view = *whole;
+  char official[NAME_LIMIT];
+  view.name = official;
+  view.rank = 2;
+  view.shape[0] = whole->shape[1] / parts;
+  view.shape[1] = whole->shape[2];
+  view.shape[2] = 0;
+  view.bytes = whole->bytes / whole->shape[0] / parts;   /* exact: rows are whole blocks */
+  for (size_t expert = 0; expert < whole->shape[0]; expert++)
+    for (size_t part = 0; part < parts; part++) {
+      TRY(name_of_part(name, part, expert, official, err));
+      TRY(add(cp, &view, err));
+      if (expert == 0 && part == 0 && parts > 1) TRY(check_partner(cp, name, &view, err));
+      view.data += view.bytes;
+    }
+  return MS_OK;
+}
+
+/*
+** The format does not align tensors, kernels need it: the odd one out is copied, the only weights that
+** opening reads. Writers that sort by element size, as the published checkpoints' did, leave none.
+*/
+static ms_status align (checkpoint *cp, stored_tensor *tensor, ms_error *err) {
+  if ((uintptr_t)tensor->data % tensor_types[tensor->type].alignment == 0) return MS_OK;
+  aligned_copy *copy = memory_new(1, sizeof *copy);
+  if (copy == NULL) return fail_memory(err, sizeof *copy, tensor->name);
+  copy->next = cp->copies;
+  cp->copies = copy;
+  copy->data = memory_new(tensor->bytes, 1);
+  if (copy->data == NULL) return fail_memory(err, tensor->bytes, tensor->name);
+  memcpy(copy->data, tensor->data, tensor->bytes);
+  tensor->data = copy->data;
+  return MS_OK;
+}
+
+static ms_status add_stored (checkpoint *cp, const stored_tensor *stored, ms_error *err) {
+  tensor_name name;
+  stored_tensor tensor = *stored;
+  TRY(name_translate(stored->name, &name, err));
+  TRY(align(cp, &tensor, err));
+  tensor.stored_as = stored->name;
+  if (name.fused != NULL) return add_fused(cp, &tensor, &name, err);
+  tensor.name = name.official;
+  return add(cp, &tensor, err);
+}
+
+/* {== Files ====================================================================================== */
+
+/* The seam for other containers: what tells them apart stands here, once there are two. */
+static container_parse *container_of (const file_view *view) {
+  (void)view;
+  return safetensors_parse;
+}
+
+/* The next view of the checkpoint, which has room for it. */
+static ms_status read_file (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
+  file_view *view = &cp->views[cp->view_count];
+  tensor_table stored = { 0 };
+  TRY(file_view_open(path, access, view, err));
+  cp->view_count++;
+  ms_status status = container_of(view)(view->path, view->data, view->bytes, &stored, err);
+  for (size_t i = 0; status == MS_OK && i < stored.names.count; i++)
+    status = add_stored(cp, &stored.tensors[i], err);
+  tensor_table_clear(&stored);
+  return status;
+}
+
+static ms_status reserve_views (checkpoint *cp, size_t count, ms_error *err) {
+  cp->views = memory_new(count, sizeof *cp->views);
+  return cp->views == NULL ? fail_memory(err, count * sizeof *cp->views, "file views") : MS_OK;
+}
+
+static ms_status read_only_file (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
+  TRY(reserve_views(cp, 1, err));
+  return read_file(cp, path, access, err);
+}
+
+/* {== The index of a checkpoint in shards ======================================================== */
+
+typedef struct shard_index {
+  char *path;
+  file_view text;
+  const char *weight_map;        /* [bytes] its object, inside `text` */
+  size_t bytes;
+  name_index shards;             /* number of a shard = number of its view */
+} shard_index;
+
+static ms_status check_metadata (const json_members *walk, const char *path, ms_error *err) {
+  json_t *metadata;
+  size_t total;
+  if (walk->bytes > METADATA_LIMIT)
+    return fail(err, MS_EFORMAT, "%s: metadata has %zu bytes, at most %d are allowed", path, walk->bytes,
+                METADATA_LIMIT);
+  TRY(json_text_parse(path, walk->value, walk->bytes, &metadata, err));
+  ms_status status = MS_OK;
+  /*
+  ** Only its kind is checked: indexes of published FP8 checkpoints state the size of another precision,
+  ** and what was cut off is noticed by the shards' own headers.
+  */
+  if (json_object_get(metadata, "total_size") != NULL)
+    status = json_get_size(path, metadata, "total_size", 0, SIZE_MAX, &total, err);
+  json_decref(metadata);
+  return status;
+}
+
+static ms_status find_weight_map (shard_index *index, ms_error *err) {
+  json_members walk;
+  bool found;
+  json_members_begin(&walk, index->path, (const char *)index->text.data, index->text.bytes);
+  for (;;) {
+    TRY(json_members_next(&walk, &found, err));
+    if (!found) break;
+    if (strcmp(walk.name, "metadata") == 0) TRY(check_metadata(&walk, index->path, err));
+    if (strcmp(walk.name, "weight_map") != 0) continue;
+    if (index->weight_map != NULL) return fail(err, MS_EFORMAT, "%s: weight_map appears twice", index->path);
+    index->weight_map = walk.value;
+    index->bytes = walk.bytes;
+  }
+  if (index->weight_map == NULL) return fail(err, MS_EFORMAT, "%s: weight_map is missing", index->path);
+  for (size_t i = walk.position; i < index->text.bytes; i++)
+    if (memchr(" \t\r\n", index->text.data[i], 4) == NULL)
+      return fail(err, MS_EFORMAT, "%s: byte %zu follows the end of the JSON text", index->path, i);
+  return MS_OK;
+}
+
+/* A file beside the index, whatever a foreign index asks for. */
+static bool is_plain_name (const char *name) {
+  if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return false;
+  for (const char *c = name; *c != '\0'; c++)
+    if (*c == '/' || *c == '\\' || (unsigned char)*c < 0x20 || *c == 0x7F) return false;
+  return true;
+}
+
+static ms_status collect_shards (shard_index *index, ms_error *err) {
+  json_members walk;
+  char shard[NAME_LIMIT];
+  bool found, added;
+  size_t number;
+  json_members_begin(&walk, index->path, index->weight_map, index->bytes);
+  for (;;) {
+    TRY(json_members_next(&walk, &found, err));
+    if (!found) break;
+    TRY(json_members_string(&walk, shard, sizeof shard, err));
+    if (!is_plain_name(shard))
+      return fail(err, MS_EFORMAT, "%s: '%.100s' is mapped to '%.200s', which is no plain file name", index->path,
+                  walk.name, shard);
+    TRY(name_index_add(&index->shards, shard, &number, &added, err));
+    if (number == SHARD_LIMIT)
+      return fail(err, MS_EUNSUPPORTED, "%s: lists more than %d shards", index->path, SHARD_LIMIT);
+  }
+  if (index->shards.count == 0) return fail(err, MS_EFORMAT, "%s: weight_map is empty", index->path);
+  return MS_OK;
+}
+
+static ms_status read_shards (checkpoint *cp, const shard_index *index, ms_access access, ms_error *err) {
+  TRY(reserve_views(cp, index->shards.count, err));
+  for (size_t i = 0; i < index->shards.count; i++) {
+    char *path = file_path_join(cp->folder, index->shards.names[i]);
+    if (path == NULL) return fail_memory(err, strlen(cp->folder), "a path");
+    ms_status status = read_file(cp, path, access, err);
+    if (status == MS_ENOENT)
+      status = fail(err, MS_ENOENT, "%s: is missing, though %s lists it", path, index_name);
+    memory_free(path);
+    TRY(status);
+  }
+  return MS_OK;
+}
+
+/* The tensor that an entry of the index speaks of; a fused one is known by its first part. */
+static ms_status find_listed (const checkpoint *cp, const char *stored, const stored_tensor **out, ms_error *err) {
+  tensor_name name;
+  char first[NAME_LIMIT];
+  TRY(name_translate(stored, &name, err));
+  if (name.fused != NULL) TRY(name_of_part(&name, 0, 0, first, err));
+  *out = tensor_table_find(&cp->table, name.fused != NULL ? first : name.official);
+  return MS_OK;
+}
+
+/* Every entry names a tensor that its shard holds, once. Tensors that the index forgot are taken anyway. */
+static ms_status check_entry (const checkpoint *cp, const shard_index *index, const json_members *walk,
+                              uint8_t *listed, ms_error *err) {
+  char shard[NAME_LIMIT];
+  size_t number = 0;
+  const stored_tensor *tensor;
+  TRY(json_members_string(walk, shard, sizeof shard, err));
+  TRY(find_listed(cp, walk->name, &tensor, err));
+  name_index_find(&index->shards, shard, &number);
+  if (tensor == NULL || strcmp(tensor->file, cp->views[number].path) != 0)
+    return fail(err, MS_EFORMAT, "%s: '%.150s' is mapped to %.150s, which does not hold it", index->path, walk->name,
+                shard);
+  size_t position = (size_t)(tensor - cp->table.tensors);
+  if (listed[position]) return fail(err, MS_EFORMAT, "%s: '%s' is listed twice", index->path, walk->name);
+  listed[position] = 1;
+  return MS_OK;
+}
+
+static ms_status check_listing (const checkpoint *cp, const shard_index *index, ms_error *err) {
+  json_members walk;
+  bool found = true;
+  uint8_t *listed = memory_new(cp->table.names.count, 1);
+  if (listed == NULL) return fail_memory(err, cp->table.names.count, "the index's entries");
+  ms_status status = MS_OK;
+  json_members_begin(&walk, index->path, index->weight_map, index->bytes);
+  while (status == MS_OK) {
+    status = json_members_next(&walk, &found, err);
+    if (status != MS_OK || !found) break;
+    status = check_entry(cp, index, &walk, listed, err);
+  }
+  memory_free(listed);
+  return status;
+}
+
+static ms_status read_index (checkpoint *cp, shard_index *index, ms_access access, ms_error *err) {
+  TRY(file_text_open(index->path, INDEX_LIMIT, &index->text, err));
+  if (index->text.bytes == 0 || index->text.data[0] != '{')
+    TRY(wrong_file(index->path, index->text.data, index->text.bytes, err));
+  TRY(find_weight_map(index, err));
+  TRY(collect_shards(index, err));
+  TRY(read_shards(cp, index, access, err));
+  return check_listing(cp, index, err);
+}
+
+/* {== Opening ==================================================================================== */
+
+/* *path is folder/name, or NULL when there is no such file. */
+static ms_status find_file (const char *folder, const char *name, char **path, ms_error *err) {
+  int is_folder;
+  *path = file_path_join(folder, name);
+  if (*path == NULL) return fail_memory(err, strlen(folder), "a path");
+  ms_status status = file_is_folder(*path, &is_folder, err);
+  if (status == MS_OK) return MS_OK;
+  memory_free(*path);
+  *path = NULL;
+  return status == MS_ENOENT ? MS_OK : status;
+}
+
+/* The index says what belongs together: it goes before a model.safetensors that lies beside it. */
+static ms_status read_folder (checkpoint *cp, ms_access access, ms_error *err) {
+  char *path;
+  TRY(find_file(cp->folder, index_name, &path, err));
+  if (path != NULL) {
+    shard_index index = { .path = path };
+    ms_status status = read_index(cp, &index, access, err);
+    name_index_clear(&index.shards);
+    file_view_close(&index.text);
+    memory_free(path);
+    return status;
+  }
+  TRY(find_file(cp->folder, whole_name, &path, err));
+  if (path == NULL) return wrong_folder(cp->folder, err);
+  ms_status status = read_only_file(cp, path, access, err);
+  memory_free(path);
+  return status;
+}
+
+/* The part of `path` before its last '/', as a new string; NULL when memory runs out. */
+static char *folder_of (const char *path) {
+  const char *slash = strrchr(path, '/');
+  if (slash == NULL) return memory_string(".", 1);
+  return memory_string(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static ms_status read_path (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
+  int is_folder;
+  TRY(file_is_folder(path, &is_folder, err));
+  cp->folder = is_folder ? memory_string(path, strlen(path)) : folder_of(path);
+  if (cp->folder == NULL) return fail_memory(err, strlen(path), "a path");
+  const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
+  if (is_folder || strcmp(name, config_name) == 0 || strcmp(name, index_name) == 0)
+    return read_folder(cp, access, err);
+  return read_only_file(cp, path, access, err);
+}
+
+ms_status checkpoint_open (const char *path, ms_access access, checkpoint **out, ms_error *err) {
+  *out = NULL;
+  checkpoint *cp = memory_new(1, sizeof *cp);
+  if (cp == NULL) return fail_memory(err, sizeof *cp, "a checkpoint");
+  ms_status status = read_path(cp, path, access, err);
+  if (status == MS_OK) *out = cp;
+  else checkpoint_close(cp);
+  return status;
+}
+
+void checkpoint_close (checkpoint *cp) {
+  if (cp == NULL) return;
+  tensor_table_clear(&cp->table);
+  for (aligned_copy *copy = cp->copies; copy != NULL;) {
+    aligned_copy *next = copy->next;
+    memory_free(copy->data);
+    memory_free(copy);
+    copy = next;
+  }
+  for (size_t i = 0; i < cp->view_count; i++) file_view_close(&cp->views[i]);
+  memory_free(cp->views);
+  memory_free(cp->folder);
+  memory_free(cp);
+}
+
+const char *checkpoint_folder (const checkpoint *cp) {
+  return cp->folder;
+}
+
+const stored_tensor *checkpoint_find (const checkpoint *cp, const char *name) {
+  return tensor_table_find(&cp->table, name);
+}
+
+size_t checkpoint_count (const checkpoint *cp) {
+  return cp->table.names.count;
+}
+
+const stored_tensor *checkpoint_at (const checkpoint *cp, size_t index) {
+  return &cp->table.tensors[index];
+}
+
+ms_status checkpoint_check_unchanged (const checkpoint *cp, ms_error *err) {
+  for (size_t i = 0; i < cp->view_count; i++) TRY(file_view_check(&cp->views[i], err));
+  return MS_OK;
+}

@@ -1,0 +1,167 @@
+/*
+** Names are translated in two steps, each by tables: segments that V3-style files spell otherwise wherever
+** they stand; then the start of what follows the block ("layers.3.") and expert ("ffn.experts.7.").
+** Sources: specs/formats.md 2.2 (V3 aliases), 2.3 (transformers).
+*/
+#include "names.h"
+
+#include <stdio.h>
+#include <string.h>
+
+typedef struct alias { const char *stored, *official; } alias;
+
+/* Whole segments between dots. */
+static const alias segments[] = {
+  { "self_attn", "attn" },
+  { "mlp", "ffn" },
+  { "weight_scale_inv", "scale" },
+  { "e_score_correction_bias", "bias" },
+};
+
+/* One or more leading segments outside of blocks, after the renaming of segments. */
+static const alias globals[] = {
+  { "embed_tokens", "embed" },
+  { "lm_head", "head" },
+  { "hc_head.hc_fn", "hc_head_fn" },
+  { "hc_head.hc_base", "hc_head_base" },
+  { "hc_head.hc_scale", "hc_head_scale" },
+};
+
+static const alias of_block[] = {
+  { "input_layernorm", "attn_norm" },
+  { "post_attention_layernorm", "ffn_norm" },
+  { "attn_hc.fn", "hc_attn_fn" },
+  { "attn_hc.base", "hc_attn_base" },
+  { "attn_hc.scale", "hc_attn_scale" },
+  { "ffn_hc.fn", "hc_ffn_fn" },
+  { "ffn_hc.base", "hc_ffn_base" },
+  { "ffn_hc.scale", "hc_ffn_scale" },
+  { "attn.q_a_proj", "attn.wq_a" },
+  { "attn.q_a_norm", "attn.q_norm" },
+  { "attn.q_b_proj", "attn.wq_b" },
+  { "attn.kv_proj", "attn.wkv" },
+  { "attn.o_a_proj", "attn.wo_a" },
+  { "attn.o_b_proj", "attn.wo_b" },
+  { "attn.sinks", "attn.attn_sink" },
+  { "attn.compressor.kv_proj", "attn.compressor.wkv" },
+  { "attn.compressor.gate_proj", "attn.compressor.wgate" },
+  { "attn.compressor.position_bias", "attn.compressor.ape" },
+  { "attn.compressor.kv_norm", "attn.compressor.norm" },
+  { "attn.compressor.indexer.q_b_proj", "attn.indexer.wq_b" },
+  { "attn.compressor.indexer.weights_proj", "attn.indexer.weights_proj" },
+  { "attn.compressor.indexer.scorer.weights_proj", "attn.indexer.weights_proj" },
+  { "attn.compressor.indexer.kv_proj", "attn.indexer.compressor.wkv" },
+  { "attn.compressor.indexer.gate_proj", "attn.indexer.compressor.wgate" },
+  { "attn.compressor.indexer.position_bias", "attn.indexer.compressor.ape" },
+  { "attn.compressor.indexer.kv_norm", "attn.indexer.compressor.norm" },
+  { "ffn.shared_experts.gate_proj", "ffn.shared_experts.w1" },
+  { "ffn.shared_experts.up_proj", "ffn.shared_experts.w3" },
+  { "ffn.shared_experts.down_proj", "ffn.shared_experts.w2" },
+};
+
+static const alias of_expert[] = {
+  { "gate_proj", "w1" },
+  { "up_proj", "w3" },
+  { "down_proj", "w2" },
+};
+
+/* transformers keeps experts as bare parameters, so their scales have no dot. Gate rows come first. */
+static const fused_tensor fused_tensors[] = {
+  { "ffn.experts.gate_up_proj", "weight", 2, { "w1", "w3" } },
+  { "ffn.experts.gate_up_proj.weight", "weight", 2, { "w1", "w3" } },
+  { "ffn.experts.gate_up_proj_scale_inv", "scale", 2, { "w1", "w3" } },
+  { "ffn.experts.gate_up_proj.scale", "scale", 2, { "w1", "w3" } },
+  { "ffn.experts.down_proj", "weight", 1, { "w2" } },
+  { "ffn.experts.down_proj.weight", "weight", 1, { "w2" } },
+  { "ffn.experts.down_proj_scale_inv", "scale", 1, { "w2" } },
+  { "ffn.experts.down_proj.scale", "scale", 1, { "w2" } },
+};
+
+#define ROWS(table) (sizeof (table) / sizeof *(table))
+
+static ms_status fail_long (const char *stored, ms_error *err) {
+  return fail(err, MS_EFORMAT, "tensor '%.100s...': its official name is longer than %d bytes", stored,
+              NAME_LIMIT - 1);
+}
+
+/* `from` is the start of `name` and ends where a segment ends. */
+static bool starts_with (const char *name, const char *from) {
+  size_t length = strlen(from);
+  return strncmp(name, from, length) == 0 && (name[length] == '.' || name[length] == '\0');
+}
+
+static const alias *alias_of (const char *name, const alias *table, size_t rows) {
+  for (size_t i = 0; i < rows; i++)
+    if (starts_with(name, table[i].stored)) return &table[i];
+  return NULL;
+}
+
+/* Appends to a name under construction; false when it does not fit. */
+static bool append (char *out, size_t *used, const char *text, size_t bytes) {
+  if (bytes >= NAME_LIMIT - *used) return false;
+  memcpy(out + *used, text, bytes);
+  *used += bytes;
+  out[*used] = '\0';
+  return true;
+}
+
+/* Drops "model." and renames single segments. */
+static bool rename_segments (const char *stored, char *out) {
+  size_t used = 0;
+  out[0] = '\0';
+  if (strncmp(stored, "model.", 6) == 0) stored += 6;
+  for (;;) {
+    size_t length = strcspn(stored, ".");
+    const alias *row = alias_of(stored, segments, ROWS(segments));
+    const char *text = row == NULL ? stored : row->official;
+    if (!append(out, &used, text, row == NULL ? length : strlen(text))) return false;
+    stored += length;
+    if (*stored == '\0') return true;
+    if (!append(out, &used, ".", 1)) return false;
+    stored++;
+  }
+}
+
+/* The bytes of "WORD.DIGITS." at the start of name, 0 if it does not start so. */
+static size_t numbered (const char *name, const char *word) {
+  if (!starts_with(name, word)) return 0;
+  size_t length = strlen(word) + (name[strlen(word)] == '.');
+  size_t digits = strspn(name + length, "0123456789");
+  return digits != 0 && name[length + digits] == '.' ? length + digits + 1 : 0;
+}
+
+ms_status name_translate (const char *stored, tensor_name *out, ms_error *err) {
+  char name[NAME_LIMIT];
+  size_t used = 0;
+  out->fused = NULL;
+  out->official[0] = '\0';
+  if (!rename_segments(stored, name)) return fail_long(stored, err);
+
+  size_t block = numbered(name, "layers");
+  if (block == 0) block = numbered(name, "mtp");
+  for (size_t i = 0; block != 0 && i < ROWS(fused_tensors); i++)
+    if (strcmp(name + block, fused_tensors[i].stored) == 0) {
+      out->fused = &fused_tensors[i];
+      append(out->official, &used, name, block);
+      return MS_OK;
+    }
+  size_t expert = block == 0 ? 0 : numbered(name + block, "ffn.experts");
+  const char *rest = name + block + expert;
+  const alias *row = expert != 0 ? alias_of(rest, of_expert, ROWS(of_expert))
+                   : block != 0 ? alias_of(rest, of_block, ROWS(of_block))
+                   : alias_of(rest, globals, ROWS(globals));
+  bool fits = append(out->official, &used, name, block + expert);
+  if (row != NULL) {
+    fits = fits && append(out->official, &used, row->official, strlen(row->official));
+    rest += strlen(row->stored);
+  }
+  if (!fits || !append(out->official, &used, rest, strlen(rest))) return fail_long(stored, err);
+  return MS_OK;
+}
+
+ms_status name_of_part (const tensor_name *fused, size_t part, size_t expert, char out[NAME_LIMIT],
+                        ms_error *err) {
+  int length = snprintf(out, NAME_LIMIT, "%sffn.experts.%zu.%s.%s", fused->official, expert,
+                        fused->fused->parts[part], fused->fused->leaf);
+  return length < 0 || length >= NAME_LIMIT ? fail_long(fused->official, err) : MS_OK;
+}

@@ -1,0 +1,38 @@
+/*
+** Element types: rows of one table. A type that a file may hold but the model has no use for is still a
+** row, so that files are listed and counted; what a weight may be stored in is model/weights.c's business.
+*/
+#ifndef format_tensor_type_h
+#define format_tensor_type_h
+
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef enum tensor_type {
+  TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_F64,
+  TENSOR_F8_E4M3, TENSOR_F8_E5M2, TENSOR_F8_E8M0,
+  TENSOR_F4, TENSOR_F6_E2M3, TENSOR_F6_E3M2,
+  TENSOR_I8, TENSOR_U8, TENSOR_I16, TENSOR_U16, TENSOR_I32, TENSOR_U32, TENSOR_I64, TENSOR_U64,
+  TENSOR_BOOL, TENSOR_C64,
+  TENSOR_TYPE_COUNT
+} tensor_type;
+
+/* `block_values` consecutive values of the last dimension take `block_bytes` bytes. */
+typedef struct tensor_type_info {
+  const char *name;              /* as safetensors writes it */
+  size_t block_values, block_bytes;
+  size_t alignment;              /* of its first byte in memory; a power of two */
+} tensor_type_info;
+
+extern const tensor_type_info tensor_types[TENSOR_TYPE_COUNT];
+
+/* The type called name[0 .. bytes-1]; false when there is none. */
+bool tensor_type_find (const char *name, size_t bytes, tensor_type *type);
+
+/*
+** Bytes of a tensor. False when a product wraps, or when the values are no whole number of blocks (for
+** types of more than one value a block: the last dimension). Rank 0 is one value; a dimension 0 gives 0.
+*/
+bool tensor_type_bytes (tensor_type type, size_t rank, const size_t *shape, size_t *bytes);
+
+#endif

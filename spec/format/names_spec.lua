@@ -1,0 +1,79 @@
+local internals = require("spec.support").internals()
+
+describe("official_name", function()
+  local rows = {
+    -- official names stay as they are
+    { "embed.weight", "embed.weight" },
+    { "hc_head_fn", "hc_head_fn" },
+    { "layers.0.attn.wq_a.scale", "layers.0.attn.wq_a.scale" },
+    { "layers.0.attn.kv_norm.weight", "layers.0.attn.kv_norm.weight" },
+    { "layers.60.attn.indexer.compressor.norm.weight", "layers.60.attn.indexer.compressor.norm.weight" },
+    { "layers.2.hc_attn_scale", "layers.2.hc_attn_scale" },
+    { "layers.3.ffn.experts.383.w2.scale", "layers.3.ffn.experts.383.w2.scale" },
+    { "layers.3.ffn.gate.tid2eid", "layers.3.ffn.gate.tid2eid" },
+    { "mtp.2.markov_head.markov_w1.weight", "mtp.2.markov_head.markov_w1.weight" },
+    -- V3-style
+    { "model.layers.7.self_attn.wq_b.weight_scale_inv", "layers.7.attn.wq_b.scale" },
+    { "model.layers.7.mlp.gate.e_score_correction_bias", "layers.7.ffn.gate.bias" },
+    { "model.layers.7.mlp.experts.12.w3.weight", "layers.7.ffn.experts.12.w3.weight" },
+    { "model.layers.7.mlp.experts.12.gate_proj.weight", "layers.7.ffn.experts.12.w1.weight" },
+    { "model.layers.7.mlp.experts.12.up_proj.weight_scale_inv", "layers.7.ffn.experts.12.w3.scale" },
+    { "model.layers.7.mlp.experts.12.down_proj.weight", "layers.7.ffn.experts.12.w2.weight" },
+    { "model.mtp.0.mlp.shared_experts.w1.weight", "mtp.0.ffn.shared_experts.w1.weight" },
+    { "layers.7.self_attn.attn_sink", "layers.7.attn.attn_sink" },
+    -- transformers
+    { "model.embed_tokens.weight", "embed.weight" },
+    { "lm_head.weight", "head.weight" },
+    { "model.norm.weight", "norm.weight" },
+    { "model.hc_head.hc_scale", "hc_head_scale" },
+    { "model.layers.10.post_attention_layernorm.weight", "layers.10.ffn_norm.weight" },
+    { "model.layers.10.ffn_hc.base", "layers.10.hc_ffn_base" },
+    { "model.layers.10.self_attn.q_a_norm.weight", "layers.10.attn.q_norm.weight" },
+    { "model.layers.10.self_attn.q_norm.weight", "layers.10.attn.q_norm.weight" },
+    { "model.layers.10.self_attn.o_a_proj.weight_scale_inv", "layers.10.attn.wo_a.scale" },
+    { "model.layers.10.self_attn.sinks", "layers.10.attn.attn_sink" },
+    { "model.layers.10.self_attn.compressor.position_bias", "layers.10.attn.compressor.ape" },
+    { "model.layers.10.self_attn.compressor.kv_norm.weight", "layers.10.attn.compressor.norm.weight" },
+    { "model.layers.10.self_attn.compressor.indexer.kv_norm.weight", "layers.10.attn.indexer.compressor.norm.weight" },
+    { "model.layers.10.self_attn.compressor.indexer.weights_proj.weight",
+      "layers.10.attn.indexer.weights_proj.weight" },
+    { "model.layers.10.self_attn.compressor.indexer.scorer.weights_proj.weight",
+      "layers.10.attn.indexer.weights_proj.weight" },
+    { "model.layers.10.mlp.shared_experts.up_proj.weight", "layers.10.ffn.shared_experts.w3.weight" },
+    -- words count as whole segments, in their place
+    { "layers.1.attn.q_a_projection.weight", "layers.1.attn.q_a_projection.weight" },
+    { "layers.1.embed_tokens.weight", "layers.1.embed_tokens.weight" },
+    { "layers.x.input_layernorm.weight", "layers.x.input_layernorm.weight" },
+    { "vision.layers.1.mlp.gate_proj.weight", "vision.layers.1.ffn.gate_proj.weight" },
+    { "modelling.weight", "modelling.weight" },
+    { "a..b.", "a..b." },
+  }
+  for _, row in ipairs(rows) do
+    it(("calls %s %s"):format(row[1], row[2]), function()
+      assert.same({ row[2] }, { internals.official_name(row[1]) })
+    end)
+  end
+
+  local fused = {
+    { "model.layers.3.mlp.experts.gate_up_proj", { "layers.3.", "weight", "w1", "w3" } },
+    { "model.layers.3.mlp.experts.gate_up_proj_scale_inv", { "layers.3.", "scale", "w1", "w3" } },
+    { "model.layers.3.mlp.experts.gate_up_proj.weight_scale_inv", { "layers.3.", "scale", "w1", "w3" } },
+    { "layers.3.ffn.experts.down_proj.weight", { "layers.3.", "weight", "w2" } },
+    { "layers.3.ffn.experts.down_proj_scale_inv", { "layers.3.", "scale", "w2" } },
+  }
+  for _, row in ipairs(fused) do
+    it(("divides %s"):format(row[1]), function()
+      assert.same(row[2], { internals.official_name(row[1]) })
+    end)
+  end
+
+  it("refuses a name that grows beyond 511 bytes", function()
+    local name = "layers.0.post_attention_layernorm." .. ("x"):rep(470)
+    assert.equal("layers.0.ffn_norm." .. ("x"):rep(470), internals.official_name(name))
+    local grown = "layers.0.attn.sinks." .. ("x"):rep(488)
+    local official, message, code = internals.official_name(grown)
+    assert.is_nil(official)
+    assert.equal("EFORMAT", code)
+    assert.truthy(message:find("longer than 511 bytes", 1, true))
+  end)
+end)
