@@ -6,7 +6,7 @@
 ** structs are the caller's; pointers in them live as long as the object they came from.
 ** Every call that can fail returns a status and, if it is not MS_OK, fills *err. Nothing prints, exits
 ** or installs a signal handler; no thread starts before the first job.
-** Any thread may call anything; calls on one object are serialised by the engine's lock.
+** Any thread may call anything but a release beside another call on the same handle.
 ** Units: bytes, milliseconds, tokens; token ids and positions count from 0.
 */
 #ifndef moonseek_h
@@ -18,7 +18,6 @@
 #if defined(__cplusplus)
 extern "C" {
 #endif
-
 /* {== Status ===================================================================================== */
 
 typedef enum ms_status {
@@ -29,13 +28,10 @@ typedef enum ms_status {
   MS_EFORMAT,       /* a file is not what it says */
   MS_EUNSUPPORTED,  /* it is, but we cannot */
   MS_EMODEL,        /* a file of another model */
-  MS_ENOMEM,
-  MS_ENOSPC,
+  MS_ENOMEM, MS_ENOSPC,
   MS_EBUSY,         /* a job runs on the session */
   MS_ECTXFULL,      /* the session's context is full */
-  MS_ECANCELED,
-  MS_EDEADLINE,
-  MS_ECLOSED,
+  MS_ECANCELED, MS_EDEADLINE, MS_ECLOSED,
   MS_ENODEV,        /* the device or backend asked for cannot run */
   MS_STATUS_COUNT
 } ms_status;
@@ -45,8 +41,7 @@ typedef struct ms_error {
   char message[512];  /* names file, tensor, value and limit; terminated, cut at a character */
 } ms_error;
 
-/* "EINVAL", "ENOENT", ...; "OK" for MS_OK. */
-const char *ms_status_name (ms_status status);
+const char *ms_status_name (ms_status status);       /* "EINVAL", "ENOENT", ...; "OK" for MS_OK */
 
 /* {== Module ===================================================================================== */
 
@@ -58,7 +53,6 @@ size_t ms_memory_live (void);                        /* bytes allocated by the e
 /* {== Model files, header only =================================================================== */
 
 #define MS_TYPE_LIMIT 16
-
 typedef struct ms_type_count { char name[12]; size_t tensors; uint64_t bytes; } ms_type_count;
 
 typedef struct ms_model_info {
@@ -151,7 +145,7 @@ typedef struct ms_engine_info {
 
 typedef struct ms_engine_stats {
   uint64_t prefill_tokens, decode_tokens, steps;
-  double prefill_seconds, decode_seconds;            /* wall time of steps; a mixed step counts by its rows */
+  double prefill_seconds, decode_seconds;            /* of steps, by their rows */
   size_t sessions, jobs;                             /* open sessions, unfinished jobs */
   size_t session_bytes, scratch_bytes;               /* pages held by sessions; work space of the steps */
 } ms_engine_stats;
@@ -170,16 +164,15 @@ ms_status ms_engine_tokenizer (ms_engine *engine, ms_tokenizer **tokenizer, ms_e
 /* {== Session ==================================================================================== */
 
 typedef struct ms_session ms_session;
-
+/* `context`: tokens it can hold, at most the model's; 0: as many. MS_EIO when the files have changed. */
 ms_status ms_session_open (ms_engine *engine, size_t context, ms_session **session, ms_error *err);
-void ms_session_release (ms_session *session);       /* cancels its job and waits for the stage in flight */
+void ms_session_release (ms_session *session);       /* cancels its job; waits for nothing */
 
 /*
-** Makes `session` hold exactly tokens[0 .. count-1]. The longest prefix it has already read is kept as
-** far as a mark allows; the rest stays unread until the next job reads it. `tokens` stays the caller's.
-**   MS_EBUSY   a job runs on it;  MS_ECTXFULL  count exceeds ms_session_context(session)
-**   MS_EINVAL  an id outside the vocabulary
-** After every failure it holds what it held before. `append` adds to what it holds, alike.
+** Makes `session` hold exactly tokens[0 .. count-1]. What it has read of them stays read, back to a mark
+** where they differ; the rest waits for the next job. MS_EBUSY: a job runs on it; MS_ECTXFULL: more than its
+** context; MS_EINVAL: an id outside the vocabulary. After every failure it holds what it held before.
+** `append` adds to what it holds, alike.
 */
 ms_status ms_session_sync (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
 ms_status ms_session_append (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
@@ -188,11 +181,13 @@ size_t ms_session_position (ms_session *session);    /* tokens it holds, read or
 size_t ms_session_read (ms_session *session);        /* of these, how many are read */
 size_t ms_session_context (ms_session *session);
 ms_status ms_session_tokens (ms_session *session, ms_tokens *tokens, ms_error *err);   /* appends a copy */
-/* Copies the logits after the last token, [vocabulary]; MS_EINVAL when a token is unread or there is none. */
+/* Copies the logits after the last token, [vocabulary]; MS_EBUSY; MS_EINVAL: a token is unread, or none is held. */
 ms_status ms_session_logits (ms_session *session, float *logits, ms_error *err);
 
 /* {== Job ======================================================================================== */
 
+#define MS_LOGPROBS_LIMIT 20
+typedef struct ms_logprob { int32_t id; float logprob; } ms_logprob;
 typedef struct ms_bias { int32_t id; float value; } ms_bias;
 typedef struct ms_stop { const char *text; size_t bytes; int32_t id; } ms_stop;   /* text NULL: the id stops */
 
@@ -205,44 +200,41 @@ typedef struct ms_generate_options {
   const ms_bias *bias; size_t bias_count;
   const ms_stop *stop; size_t stop_count;
   int ignore_eos, raw;                               /* raw: text may end inside a UTF-8 character */
-  size_t logprobs;                                   /* this many alternatives with every token, at most 20 */
+  size_t logprobs;                                   /* alternatives with every token, at most the limit */
   int64_t deadline_ms;                               /* from now; < 0: none */
 } ms_generate_options;
 
 typedef enum ms_finish { MS_FINISH_STOP, MS_FINISH_LENGTH, MS_FINISH_CANCEL, MS_FINISH_DEADLINE } ms_finish;
 typedef enum ms_event_kind { MS_EVENT_PREFILL, MS_EVENT_TOKEN, MS_EVENT_DONE, MS_EVENT_ERROR } ms_event_kind;
 
-#define MS_LOGPROBS_LIMIT 20
-
 typedef struct ms_event {
   ms_event_kind kind;
   size_t done, total;                                /* PREFILL: tokens read of those to read */
   int32_t token; size_t position;                    /* TOKEN, and where it stands in the session */
-  char *text; size_t bytes;                          /* TOKEN: text that became complete; may be empty */
+  char *text; size_t bytes;                          /* TOKEN, DONE: text that became complete; may be NULL */
   float logprob;                                     /* of the unmodified logits */
   size_t logprob_count;
-  struct { int32_t id; float logprob; } logprobs[MS_LOGPROBS_LIMIT];
+  ms_logprob logprobs[MS_LOGPROBS_LIMIT];            /* the likeliest, best first */
   ms_error error;                                    /* ERROR */
 } ms_event;
 
 typedef struct ms_result {
   ms_finish finish;
   char *text; size_t bytes;                          /* cut before a stop string */
-  ms_tokens tokens;                                  /* those generated and kept in the session */
+  ms_tokens tokens;                                  /* generated and kept in the session, the ending one too */
   uint64_t seed;
   size_t read, cached, reread, generated;            /* tokens read by this job, held read before it, */
   double prefill_seconds, decode_seconds;            /*   read again after a rewind, generated */
 } ms_result;
 
 typedef struct ms_job ms_job;
-
 void ms_generate_options_default (ms_session *session, ms_generate_options *options);  /* generation_config.json */
 
 /* Reads what the session holds unread, then generates. Returns at once. MS_EBUSY: another job runs on it. */
 ms_status ms_job_start (ms_session *session, const ms_generate_options *options, ms_job **job, ms_error *err);
 int ms_job_poll (ms_job *job, ms_event *event);      /* 1: *event is filled, clear it; 0: none waits now */
 void ms_event_clear (ms_event *event);
-int ms_job_wait (ms_job *job, int64_t timeout_ms);   /* 1: an event waits or it has finished; < 0: no limit */
+int ms_job_wait (ms_job *job, int64_t timeout_ms);   /* 1: poll has something, or nothing more; < 0: no limit */
 void ms_job_cancel (ms_job *job);                    /* never blocks; what was committed stays */
 int ms_job_finished (ms_job *job);                   /* 1: its last event has been taken */
 /* The result once the last event is queued, else MS_EBUSY; the job's own error if it failed. */
@@ -254,5 +246,4 @@ void ms_job_release (ms_job *job);                   /* cancels it; the session 
 #if defined(__cplusplus)
 }
 #endif
-
 #endif

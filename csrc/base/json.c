@@ -38,7 +38,9 @@ ms_status json_text_parse (const char *path, const char *text, size_t bytes, jso
   json_error_t trouble;
   json_t *parsed = json_loadb(text, bytes, JSON_REJECT_DUPLICATES, &trouble);
   if (parsed == NULL) {
-    if (json_error_code(&trouble) == json_error_out_of_memory) return fail_memory(err, bytes, path);
+    /* jansson says nothing at all when some of its allocations fail */
+    if (json_error_code(&trouble) == json_error_out_of_memory || trouble.text[0] == '\0')
+      return fail_memory(err, bytes, path);
     return fail(err, MS_EFORMAT, "%s: line %d, column %d: %s", path, trouble.line, trouble.column, trouble.text);
   }
   *out = parsed;

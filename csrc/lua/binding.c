@@ -9,6 +9,14 @@ int lua_absindex (lua_State *L, int index) {
 }
 #endif
 
+void push_count (lua_State *L, uint64_t count) {
+#if LUA_VERSION_NUM >= 503
+  lua_pushinteger(L, (lua_Integer)count);
+#else
+  lua_pushnumber(L, (lua_Number)count);
+#endif
+}
+
 void set_companion (lua_State *L, int userdata) {
 #if LUA_VERSION_NUM >= 504
   lua_setiuservalue(L, userdata, 1);

@@ -23,6 +23,11 @@
 int lua_absindex (lua_State *L, int index);
 #endif
 
+#define INTEGER_LIMIT 9007199254740991.0   /* 2^53 - 1: the last integer before doubles skip one */
+
+/* A count as an integer where Lua has integers. */
+void push_count (lua_State *L, uint64_t count);
+
 /* A user value that keeps one Lua table alive with a userdata. */
 void set_companion (lua_State *L, int userdata);     /* pops a table */
 void push_companion (lua_State *L, int userdata);    /* pushes it */
@@ -74,11 +79,13 @@ ms_tokens *push_tokens (lua_State *L);
 #define SESSION "moonseek.session"
 #define JOB "moonseek.job"
 #define LOGITS "moonseek.logits"
+#define RESULT "moonseek.result"
 
 void register_tokens (lua_State *L);
 void register_tokenizer (lua_State *L);
 void register_engine (lua_State *L);
 void register_session (lua_State *L);
+void register_logits (lua_State *L);
 void register_job (lua_State *L);
 
 int push_tokenizer (lua_State *L, ms_tokenizer *tokenizer);   /* takes over one reference; returns 1 */

@@ -2,7 +2,7 @@
 #include "binding.h"
 
 static int module_memory_live (lua_State *L) {
-  lua_pushnumber(L, (lua_Number)ms_memory_live());
+  push_count(L, ms_memory_live());
   return 1;
 }
 
@@ -39,6 +39,7 @@ int luaopen_moonseek_core (lua_State *L) {
   register_tokenizer(L);
   register_engine(L);
   register_session(L);
+  register_logits(L);
   register_job(L);
   return 1;
 }

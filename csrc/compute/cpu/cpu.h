@@ -3,18 +3,18 @@
 #define compute_cpu_cpu_h
 
 #include "../backend.h"
+#include "blas.h"
 #include "kernels.h"
 #include "pool.h"
 
-typedef struct cpu_blas cpu_blas;                  /* OpenBLAS, when `exact` found it (blas.h) */
 
 typedef struct cpu_backend {
   backend base;                                    /* first: a backend * is a cpu_backend * */
   const cpu_kernels *kernels;
   cpu_pool *pool;
-  cpu_blas *blas;                                  /* NULL: own kernels */
+  const cpu_blas *blas;                            /* of `exact`; NULL: own kernels */
   /* Work space of the stage in flight; grows on demand, never with the context. */
-  void *scratch[4]; size_t scratch_size[4];        /* [0] and [1] of the stage, [2] and [3] of cpu_product */
+  void *scratch[5]; size_t scratch_size[5];        /* [0], [1] of the stage, [2], [3] of cpu_product, [4] of select */
 } cpu_backend;
 
 static inline cpu_backend *cpu_of (backend *be) {
@@ -34,6 +34,22 @@ ms_status cpu_product (cpu_backend *cpu, const weight *w, const float *x, size_t
 ms_status cpu_product_rows (cpu_backend *cpu, const weight *w, size_t from, size_t count, const float *x,
                             size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err);
 
+/*
+** The same for `groups` matrices that lie behind one another in w: outputs of group g take the columns
+** g * w->columns .. of x. out[r * out_stride + j] for all rows j of w.
+*/
+ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups, const float *x,
+                               size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err);
+/*
+** FP4 times int8, the product of `fast` for integer-coded weights: out [rows, w->rows]. x as product_int8 of
+** kernels.h takes it.
+*/
+ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, const cpu_int8_rows *x, size_t rows,
+                            float *out, size_t out_stride, ms_error *err);
+
+/* MS_EUNSUPPORTED for tiles the kernels do not know: FP8 has 128 columns a tile, FP4 32, all whole. */
+ms_status cpu_check_weight (const weight *w, ms_error *err);
+
 /* Row `row` of w as float32, out [w->columns]. */
 void cpu_weight_row (const weight *w, size_t row, float *out);
 
@@ -41,6 +57,11 @@ void cpu_weight_row (const weight *w, size_t row, float *out);
 void cpu_round_bf16 (const cpu_backend *cpu, float *x, size_t count);
 /* x [columns] to what FP8 in blocks of 128 can hold (specs/architecture.md 2.0). */
 void cpu_round_fp8 (const cpu_backend *cpu, float *x, size_t columns);
+
+/* x for a product with FP8 or FP4 weights: in `reference` a rounded copy in scratch slot `slot`, else x. */
+ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *rounded, ms_error *err);
+/* x as int8 codes and scales in scratch slot `slot`. */
+ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, cpu_int8_rows *codes, ms_error *err);
 
 /* Each file of stages fills in its entries. */
 void cpu_install_dense (backend *be);              /* dense.c: embed, rms_norm, head_norm, linear, grouped_linear, head */

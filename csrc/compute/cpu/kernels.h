@@ -16,8 +16,19 @@
 
 enum { CPU_LANES = 16, CPU_BLOCK = 32 };   /* CPU_BLOCK: values that share an int8 or FP4 scale */
 
-/* Activations as int8 in blocks of 32: value = codes * scale of its block. For integer-coded weights. */
+/*
+** Activations as int8 in blocks of 32: value = code * scale of its block. For integer-coded weights. Rows lie
+** one behind the other, each of whole blocks.
+*/
 typedef struct cpu_int8_rows { const int8_t *codes; const float *scales; size_t columns; } cpu_int8_rows;
+
+/*
+** Query heads of the indexer, `width` values each: doubled E2M1 codes, and for every block of 32 half its
+** scale and the sum of its codes.
+*/
+typedef struct cpu_index_queries {
+  const int8_t *codes; const float *scales; const int32_t *sums; size_t width;
+} cpu_index_queries;
 
 typedef struct cpu_kernels {
   const char *name;                        /* "scalar", "avx2", "avx512" */
@@ -25,7 +36,9 @@ typedef struct cpu_kernels {
   /*
   ** out[r * out_stride + j] = sum over i of w[row + j, i] * x[r * x_stride + i], for r < rows and
   ** j < outputs. FP8 and FP4 scales are powers of two: lanes restart at every tile of 128 (FP8) or 32 (FP4)
-  ** columns and are added, times the tile's scale, to the row's lanes by fused multiply-add.
+  ** columns and are added, times the tile's scale, to the row's lanes by fused multiply-add. A partial tile
+  ** ends in zeros. An FP8 NaN code makes its tile NaN; FP8 scales from 2^120 on overflow (values are held
+  ** as 1/256, which takes one shift to decode). cpu_check_weight names the tiles that are supported.
   */
   void (*product[WEIGHT_ENCODINGS]) (const weight *w, size_t row, size_t outputs, const float *x,
                                      size_t x_stride, size_t rows, float *out, size_t out_stride);
@@ -33,11 +46,20 @@ typedef struct cpu_kernels {
   /*
   ** The same for integer-coded weights (FP4, as doubled integers). Block b, value i of it: lane
   ** 8 * (b mod 2) + i / 4 receives float(sum of its four integer products) * (weight scale * x scale / 2)
-  ** by fused multiply-add, blocks ascending. x holds `rows` rows, one behind the other.
+  ** by fused multiply-add, blocks ascending.
   */
   void (*product_int8) (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows,
                         float *out, size_t out_stride);
-  /* x [columns] to int8 codes and a scale a block: max|x| / 127, code = rint(x / scale); columns % 32 may be non-zero: zero padded */
+  /*
+  ** out[r * out_stride + k] = query head r times key k of groups x 16 keys (layout: rows.h). Over the blocks
+  ** of 32, ascending, from 0: float(sum of the integer products) * (key scale / 2 * query scale), fused.
+  */
+  void (*index_products) (const uint8_t *keys, size_t groups, const cpu_index_queries *q, size_t rows,
+                          float *out, size_t out_stride);
+  /*
+  ** x [columns] to int8 codes and a scale a block: max|x| / 127, code = rint(x / scale). A partial last block
+  ** is filled with zeros. A block with a NaN or an infinity gets the scale NaN.
+  */
   void (*to_int8) (const float *x, size_t columns, int8_t *codes, float *scales);
 
   float (*dot) (const float *a, const float *b, size_t count);
@@ -45,12 +67,13 @@ typedef struct cpu_kernels {
   void (*add_scaled) (float *out, const float *x, float factor, size_t count);   /* out = fma(x, factor, out) */
   void (*scale) (float *x, float factor, size_t count);
 
-  /* A stored row as float32 (rows.h gives the layouts). */
+  /* A stored row as float32 (rows.h gives the layouts); FP8 times a power of two. */
   void (*decode_e4m3) (const uint8_t *codes, float scale, float *out, size_t count);
   void (*decode_bf16) (const uint8_t *codes, float *out, size_t count);
 
   /* x = exp(x), own polynomial (relative error < 2^-22), 0 below -104 and for -inf. */
   void (*exp) (float *x, size_t count);
+  void (*sqrt_softplus) (float *x, size_t count);   /* x = sqrt(log(1 + exp(x))), alike */
   /* out = silu(min(gate, limit)) * clamp(up, -limit, limit); limit 0: neither is bounded. out may be gate. */
   void (*swiglu) (const float *gate, const float *up, float limit, float *out, size_t count);
 } cpu_kernels;

@@ -21,6 +21,7 @@ size_t cpu_pool_threads (const cpu_pool *pool);
 ** Calls task(context, i, worker) for every i < count and returns when all have returned. Which worker
 ** takes which i is open: a task's result must not depend on it. `worker` < cpu_pool_threads names the
 ** scratch it may use. Runs on the caller alone when the pool is not started.
+** Tasks run in the default floating-point mode, whatever the caller's is. No task calls cpu_pool_run.
 */
 typedef void cpu_task (void *context, size_t i, size_t worker);
 void cpu_pool_run (cpu_pool *pool, size_t count, cpu_task *task, void *context);
