@@ -1,0 +1,184 @@
+/* The session: which tokens it holds. Reading them is a job's work (job.c). */
+#include "session.h"
+
+/*
+** The companion of a session: a list with these places. The tokenizer is taken when the session is made,
+** because the session may outlive the engine's handle; if there is none, why is kept for the first text.
+*/
+enum { HELD_TOKENIZER = 1, HELD_MESSAGE, HELD_CODE, HELD_STREAM, HELD_VOCABULARY };
+
+/* {== The stream that may be left open =========================================================== */
+
+void set_stream (lua_State *L, int session, int job) {
+  job = lua_absindex(L, job);
+  push_companion(L, session);
+  lua_rawgeti(L, -1, HELD_STREAM);                      /* a list of one, weak */
+  lua_pushvalue(L, job);
+  lua_rawseti(L, -2, 1);
+  lua_pop(L, 2);
+}
+
+static void end_stream (lua_State *L, int session) {
+  push_companion(L, session);
+  lua_rawgeti(L, -1, HELD_STREAM);
+  lua_rawgeti(L, -1, 1);
+  handle *job = lua_touserdata(L, -1);
+  lua_pop(L, 3);
+  if (job == NULL || job->object == NULL) return;
+  ms_job_release(job->object);
+  job->object = NULL;
+}
+
+ms_session *free_session (lua_State *L, int index, const call *from) {
+  ms_session *session = check_open_from(L, index, SESSION, from);
+  end_stream(L, index);
+  return session;
+}
+
+size_t session_vocabulary (lua_State *L, int index) {
+  push_companion(L, index);
+  lua_rawgeti(L, -1, HELD_VOCABULARY);
+  size_t count = (size_t)lua_tonumber(L, -1);
+  lua_pop(L, 2);
+  return count;
+}
+
+/* {== Opening and closing ======================================================================== */
+
+static const call open_call = { "engine:session", 1 };
+static const option open_rows[] = { { "context", OPTION_INTEGER, 0, 1, INTEGER_LIMIT } };
+
+/* Pushes a companion for a session of the engine that is argument 1. */
+static void new_companion (lua_State *L) {
+  ms_engine_info info;
+  ms_tokenizer *tokenizer = NULL;
+  ms_error err;
+  lua_createtable(L, HELD_VOCABULARY, 0);
+  handle *box = push_closed(L, TOKENIZER);
+  if (ms_engine_tokenizer(check_open(L, 1, ENGINE), &tokenizer, &err) == MS_OK) box->object = tokenizer;
+  lua_rawseti(L, -2, HELD_TOKENIZER);
+  lua_pushstring(L, box->object == NULL ? err.message : "");
+  lua_rawseti(L, -2, HELD_MESSAGE);
+  lua_pushstring(L, box->object == NULL ? ms_status_name(err.status) : "");
+  lua_rawseti(L, -2, HELD_CODE);
+  luaL_getmetatable(L, "moonseek.weak");
+  lua_newtable(L);
+  lua_insert(L, -2);
+  lua_setmetatable(L, -2);
+  lua_rawseti(L, -2, HELD_STREAM);
+  ms_engine_get_info(check_open(L, 1, ENGINE), &info);
+  push_count(L, info.model.vocabulary);
+  lua_rawseti(L, -2, HELD_VOCABULARY);
+}
+
+int open_session (lua_State *L) {
+  ms_session *session = NULL;
+  ms_error err;
+  check_open(L, 1, ENGINE);
+  int first = options_read(L, 2, &open_call, open_rows, 1, &err);
+  if (first == 0) return push_failure(L, &err);
+  size_t context = (size_t)lua_tonumber(L, first);     /* 0, from nil: the model's own */
+  handle *box = push_closed(L, SESSION);
+  new_companion(L);
+  set_companion(L, -2);
+  if (ms_session_open(check_open(L, 1, ENGINE), context, &session, &err) != MS_OK) return push_failure(L, &err);
+  box->object = session;
+  return 1;
+}
+
+static int session_close (lua_State *L) {
+  handle *box = check_handle(L, 1, SESSION);
+  ms_session *session = box->object;
+  if (session == NULL) return 0;                        /* also without a companion yet */
+  box->object = NULL;
+  end_stream(L, 1);
+  ms_session_release(session);
+  return 0;
+}
+
+/* {== Tokens ===================================================================================== */
+
+/* Text needs a tokenizer, and so does a list of pieces; ids do not. */
+static int holds_text (lua_State *L, int index) {
+  int type = lua_type(L, index);
+  if (type != LUA_TTABLE) return type == LUA_TSTRING;
+  lua_rawgeti(L, index, 1);
+  type = lua_type(L, -1);
+  lua_pop(L, 1);
+  return type == LUA_TSTRING || type == LUA_TTABLE;
+}
+
+typedef ms_status change_function (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
+
+/* session:sync(tokens), session:append(tokens) -> tokens that the session now holds | nil, message, code */
+static int change_tokens (lua_State *L, change_function *change, const call *from) {
+  ms_tokens *tokens;
+  ms_error err;
+  check_open(L, 1, SESSION);
+  luaL_checkany(L, 2);
+  lua_settop(L, 2);
+  push_companion(L, 1);
+  lua_rawgeti(L, -1, HELD_TOKENIZER);
+  const handle *tokenizer = lua_touserdata(L, -1);
+  if (tokenizer->object == NULL && holds_text(L, 2)) {
+    lua_pushnil(L);
+    lua_rawgeti(L, 3, HELD_MESSAGE);
+    lua_rawgeti(L, 3, HELD_CODE);
+    return 3;
+  }
+  if (!take_tokens(L, 2, tokenizer->object, &tokens, &err)) return push_failure(L, &err);
+  ms_session *session = free_session(L, 1, from);
+  if (change(session, tokens->ids, tokens->count, &err) != MS_OK) return push_failure(L, &err);
+  push_count(L, ms_session_position(session));
+  return 1;
+}
+
+static int session_sync (lua_State *L) {
+  static const call from = { "session:sync", 1 };
+  return change_tokens(L, ms_session_sync, &from);
+}
+
+static int session_append (lua_State *L) {
+  static const call from = { "session:append", 1 };
+  return change_tokens(L, ms_session_append, &from);
+}
+
+static int session_position (lua_State *L) {
+  push_count(L, ms_session_position(check_open(L, 1, SESSION)));
+  return 1;
+}
+
+/* How many more tokens fit. */
+static int session_room (lua_State *L) {
+  ms_session *session = check_open(L, 1, SESSION);
+  size_t context = ms_session_context(session), position = ms_session_position(session);
+  push_count(L, position < context ? context - position : 0);
+  return 1;
+}
+
+static int session_tokens (lua_State *L) {
+  ms_error err;
+  check_open(L, 1, SESSION);
+  ms_tokens *tokens = push_tokens(L);
+  if (ms_session_tokens(check_open(L, 1, SESSION), tokens, &err) != MS_OK) return push_failure(L, &err);
+  return 1;
+}
+
+static const luaL_Reg methods[] = {
+  { "append", session_append },
+  { "position", session_position },
+  { "room", session_room },
+  { "sync", session_sync },
+  { "tokens", session_tokens },
+  { NULL, NULL }
+};
+
+/* The methods stay in the module table: lua/moonseek/session.lua adds those written in Lua. */
+void register_session (lua_State *L) {
+  luaL_newmetatable(L, "moonseek.weak");
+  lua_pushliteral(L, "v");
+  lua_setfield(L, -2, "__mode");
+  lua_pop(L, 1);
+  new_handle_type(L, SESSION, methods, NULL, session_close);
+  lua_setfield(L, -2, "session_methods");
+}

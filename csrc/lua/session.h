@@ -1,0 +1,20 @@
+/* What the engine, the jobs and the logits need of a session's handle. */
+#ifndef lua_session_h
+#define lua_session_h
+
+#include "options.h"
+
+/* engine:session{ context = n } -> session | nil, message, code; the model's own context by default */
+int open_session (lua_State *L);
+
+/*
+** A stream that was left without closing it keeps its session busy; on 5.1 and LuaJIT nothing tells. So the
+** session knows its last stream's job, weakly, and each call that needs the session free ends that job.
+*/
+void set_stream (lua_State *L, int session, int job);
+/* The session at `index`, open, its stream ended. Allocates nothing: the pointer is good until Lua is called. */
+ms_session *free_session (lua_State *L, int index, const call *from);
+
+size_t session_vocabulary (lua_State *L, int index);   /* logits a token has */
+
+#endif
