@@ -136,7 +136,10 @@ struct backend {
   ms_status (*download) (backend *be, void *to, const void *from, size_t bytes, ms_error *err);
   ms_status (*copy) (backend *be, void *to, const void *from, size_t bytes, ms_error *err);   /* both its own */
 
-  /* Bytes of a stored row, or 0 when the numerics cannot store such a row. */
+  /*
+  ** Bytes of a stored row, or 0 when the numerics cannot store such a row. Indexer rows may lie side by side:
+  ** a page of them holds a multiple of 16, and is copied and saved whole.
+  */
   size_t (*kv_row_bytes) (const backend *be, size_t head, size_t rotated);
   size_t (*index_row_bytes) (const backend *be, size_t width);
 

@@ -17,8 +17,9 @@
 enum { CPU_LANES = 16, CPU_BLOCK = 32 };   /* CPU_BLOCK: values that share an int8 or FP4 scale */
 
 /*
-** Activations as int8 in blocks of 32: value = code * scale of its block. For integer-coded weights. Rows lie
-** one behind the other, each of whole blocks.
+** Activations as int8 in blocks of 32: value = code * scale of its block. For integer-coded weights. A block
+** holds the codes of its 16 even values, then of its odd ones: so lie the nibbles of FP4, low before high. Rows
+** lie one behind the other, each of whole blocks.
 */
 typedef struct cpu_int8_rows { const int8_t *codes; const float *scales; size_t columns; } cpu_int8_rows;
 
@@ -45,7 +46,7 @@ typedef struct cpu_kernels {
 
   /*
   ** The same for integer-coded weights (FP4, as doubled integers). Block b, value i of it: lane
-  ** 8 * (b mod 2) + i / 4 receives float(sum of its four integer products) * (weight scale * x scale / 2)
+  ** 4 * (b mod 4) + i / 8 receives float(sum of its eight integer products) * (weight scale * x scale / 2)
   ** by fused multiply-add, blocks ascending.
   */
   void (*product_int8) (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows,

@@ -1,0 +1,232 @@
+/*
+** Level "avx2": sixteen lanes are two registers. Needs FMA and F16C besides. Each operation is explained
+** at its scalar definition (kernels_scalar.c).
+*/
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "kernels_lanes.h"
+
+#define LEVEL cpu_kernels_avx2
+#define LEVEL_NAME "avx2"
+
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1 };
+
+typedef struct lanes { __m256 a, b; } lanes;   /* 0 .. 7, 8 .. 15 */
+
+#define BOTH(function, x, y) ((lanes){ function((x).a, (y).a), function((x).b, (y).b) })
+
+ALWAYS_INLINE lanes lanes_set (float value) { return (lanes){ _mm256_set1_ps(value), _mm256_set1_ps(value) }; }
+ALWAYS_INLINE lanes lanes_load (const float *x) { return (lanes){ _mm256_loadu_ps(x), _mm256_loadu_ps(x + 8) }; }
+ALWAYS_INLINE lanes lanes_add (lanes x, lanes y) { return BOTH(_mm256_add_ps, x, y); }
+ALWAYS_INLINE lanes lanes_sub (lanes x, lanes y) { return BOTH(_mm256_sub_ps, x, y); }
+ALWAYS_INLINE lanes lanes_mul (lanes x, lanes y) { return BOTH(_mm256_mul_ps, x, y); }
+ALWAYS_INLINE lanes lanes_div (lanes x, lanes y) { return BOTH(_mm256_div_ps, x, y); }
+ALWAYS_INLINE lanes lanes_min (lanes x, lanes y) { return BOTH(_mm256_min_ps, x, y); }
+ALWAYS_INLINE lanes lanes_max (lanes x, lanes y) { return BOTH(_mm256_max_ps, x, y); }
+ALWAYS_INLINE lanes lanes_sqrt (lanes x) { return (lanes){ _mm256_sqrt_ps(x.a), _mm256_sqrt_ps(x.b) }; }
+
+ALWAYS_INLINE void lanes_store (float *out, lanes x) {
+  _mm256_storeu_ps(out, x.a);
+  _mm256_storeu_ps(out + 8, x.b);
+}
+
+ALWAYS_INLINE lanes lanes_fma (lanes x, lanes y, lanes z) {
+  return (lanes){ _mm256_fmadd_ps(x.a, y.a, z.a), _mm256_fmadd_ps(x.b, y.b, z.b) };
+}
+
+ALWAYS_INLINE lanes lanes_round (lanes x) {
+  return (lanes){ _mm256_round_ps(x.a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC),
+                  _mm256_round_ps(x.b, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC) };
+}
+
+ALWAYS_INLINE lanes lanes_less (lanes x, lanes y, lanes yes, lanes no) {
+  return (lanes){ _mm256_blendv_ps(no.a, yes.a, _mm256_cmp_ps(x.a, y.a, _CMP_LT_OQ)),
+                  _mm256_blendv_ps(no.b, yes.b, _mm256_cmp_ps(x.b, y.b, _CMP_LT_OQ)) };
+}
+
+ALWAYS_INLINE __m256 pow2_of_8 (__m256 n) {
+  const __m256i bits = _mm256_castps_si256(_mm256_add_ps(n, _mm256_set1_ps(12582912.0f)));
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(bits, _mm256_set1_epi32(127)), 23));
+}
+
+ALWAYS_INLINE lanes lanes_pow2 (lanes n) { return (lanes){ pow2_of_8(n.a), pow2_of_8(n.b) }; }
+
+ALWAYS_INLINE float lanes_join (lanes x) {
+  const __m256 eight = _mm256_add_ps(x.a, x.b);
+  const __m128 four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1));
+  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+}
+
+ALWAYS_INLINE uint32_t lanes_largest_bits (lanes x, lanes y) {
+  const __m256i magnitude = _mm256_set1_epi32(0x7FFFFFFF);
+  const __m256i x8 = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(x.a), magnitude),
+                                      _mm256_and_si256(_mm256_castps_si256(x.b), magnitude));
+  const __m256i y8 = _mm256_max_epi32(_mm256_and_si256(_mm256_castps_si256(y.a), magnitude),
+                                      _mm256_and_si256(_mm256_castps_si256(y.b), magnitude));
+  const __m256i eight = _mm256_max_epi32(x8, y8);
+  __m128i most = _mm_max_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256(eight, 1));
+  most = _mm_max_epi32(most, _mm_shuffle_epi32(most, 0x4E));
+  return (uint32_t)_mm_cvtsi128_si32(_mm_max_epi32(most, _mm_shuffle_epi32(most, 0xB1)));
+}
+
+ALWAYS_INLINE void lanes_to_int8 (lanes x, int8_t *out) {
+  const __m256i a = _mm256_cvtps_epi32(x.a), b = _mm256_cvtps_epi32(x.b);
+  const __m128i low = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
+  const __m128i high = _mm_packs_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
+  _mm_storeu_si128((__m128i *)(void *)out, _mm_packs_epi16(low, high));
+}
+
+/* {== Codes ====================================================================================== */
+
+ALWAYS_INLINE __m128i load_16 (const void *p) { return _mm_loadu_si128((const __m128i *)p); }
+ALWAYS_INLINE __m256i load_32 (const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+ALWAYS_INLINE lanes lanes_f32 (const uint8_t *codes) { return lanes_load((const void *)codes); }
+
+ALWAYS_INLINE __m256 bf16_of_8 (__m128i codes) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(codes), 16));
+}
+
+ALWAYS_INLINE lanes lanes_bf16 (const uint8_t *codes) {
+  return (lanes){ bf16_of_8(load_16(codes)), bf16_of_8(load_16(codes + 16)) };
+}
+
+ALWAYS_INLINE lanes lanes_f16 (const uint8_t *codes) {
+  return (lanes){ _mm256_cvtph_ps(load_16(codes)), _mm256_cvtph_ps(load_16(codes + 16)) };
+}
+
+/* The sign, widened, fills bits 15 and 14 after the shift; 14 is not part of the half. */
+ALWAYS_INLINE lanes lanes_e4m3 (const uint8_t *codes) {
+  const __m256i wide = _mm256_slli_epi16(_mm256_cvtepi8_epi16(load_16(codes)), 7);
+  const __m256i half = _mm256_and_si256(wide, _mm256_set1_epi16((short)0xBFFF));
+  return (lanes){ _mm256_cvtph_ps(_mm256_castsi256_si128(half)), _mm256_cvtph_ps(_mm256_extracti128_si256(half, 1)) };
+}
+
+ALWAYS_INLINE int any_e4m3_nan (const uint8_t *codes) {
+  const __m256i nan = _mm256_set1_epi8(0x7F);
+  __m256i most = _mm256_setzero_si256();
+  UNROLL for (int i = 0; i < 4; i++) most = _mm256_max_epu8(most, _mm256_and_si256(load_32(codes + 32 * i), nan));
+  return _mm256_movemask_epi8(_mm256_cmpeq_epi8(most, nan)) != 0;
+}
+
+ALWAYS_INLINE lanes lanes_keep_nan (const uint8_t *codes, lanes x) {
+  const __m128i nan = _mm_set1_epi8(0x7F), found = _mm_cmpeq_epi8(_mm_and_si128(load_16(codes), nan), nan);
+  const __m256 value = _mm256_castsi256_ps(_mm256_set1_epi32(0x7FC00000));
+  const __m256i a = _mm256_cvtepi8_epi32(found), b = _mm256_cvtepi8_epi32(_mm_srli_si128(found, 8));
+  return (lanes){ _mm256_blendv_ps(x.a, value, _mm256_castsi256_ps(a)),
+                  _mm256_blendv_ps(x.b, value, _mm256_castsi256_ps(b)) };
+}
+
+/* Sixteen codes of four bits, one a byte. */
+ALWAYS_INLINE __m128i nibbles (const uint8_t *codes) {
+  const __m128i wide = _mm_cvtepu8_epi16(_mm_loadl_epi64((const void *)codes));
+  return _mm_and_si128(_mm_or_si128(wide, _mm_slli_epi16(wide, 4)), _mm_set1_epi8(15));
+}
+
+ALWAYS_INLINE lanes lanes_e2m1 (const uint8_t *codes) {
+  const __m128i doubled = _mm_shuffle_epi8(_mm_setr_epi8(FP4_DOUBLED), nibbles(codes));
+  return (lanes){ _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(doubled)),
+                  _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_srli_si128(doubled, 8))) };
+}
+
+ALWAYS_INLINE __m256 e8m0_of_8 (__m128i codes) {
+  const __m256i wide = _mm256_cvtepu8_epi32(codes);
+  const __m256i zero = _mm256_cmpeq_epi32(wide, _mm256_setzero_si256());
+  const __m256i nan = _mm256_cmpeq_epi32(wide, _mm256_set1_epi32(255));
+  __m256i bits = _mm256_slli_epi32(wide, 23);
+  bits = _mm256_blendv_epi8(bits, _mm256_set1_epi32(0x00400000), zero);
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(bits, _mm256_set1_epi32(0x7FC00000), nan));
+}
+
+ALWAYS_INLINE lanes lanes_e8m0 (const uint8_t *codes) {
+  const __m128i sixteen = load_16(codes);
+  return (lanes){ e8m0_of_8(sixteen), e8m0_of_8(_mm_srli_si128(sixteen, 8)) };
+}
+
+/* {== Integer products =========================================================================== */
+
+/* Two blocks a register. */
+typedef struct quad { __m256i even_a, odd_a, even_b, odd_b; } int8_quad, fp4_quad;
+typedef struct two_halves { __m256i a, b; } int8_pair, fp4_pair, four_sums;
+
+ALWAYS_INLINE __m256i fp4_shifted (__m256i codes) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(FP4_SHIFTED)), codes);
+}
+
+ALWAYS_INLINE int8_quad int8_load_quad (const int8_t *codes) {
+  const __m256i a = load_32(codes), b = load_32(codes + 32), c = load_32(codes + 64), d = load_32(codes + 96);
+  return (int8_quad){ _mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31),
+                      _mm256_permute2x128_si256(c, d, 0x20), _mm256_permute2x128_si256(c, d, 0x31) };
+}
+
+ALWAYS_INLINE fp4_quad fp4_load_quad (const uint8_t *codes) {
+  const __m256i a = load_32(codes), b = load_32(codes + 32), low = _mm256_set1_epi8(15);
+  return (fp4_quad){ fp4_shifted(_mm256_and_si256(a, low)),
+                     fp4_shifted(_mm256_and_si256(_mm256_srli_epi16(a, 4), low)),
+                     fp4_shifted(_mm256_and_si256(b, low)),
+                     fp4_shifted(_mm256_and_si256(_mm256_srli_epi16(b, 4), low)) };
+}
+
+/* Sums of eight products: 4 * 24 * 127 fits the sixteen bits between the steps. */
+ALWAYS_INLINE __m256i dot_of_eights (__m256i even_w, __m256i odd_w, __m256i even_x, __m256i odd_x) {
+  const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(even_w, even_x), _mm256_maddubs_epi16(odd_w, odd_x));
+  return _mm256_madd_epi16(fours, _mm256_set1_epi16(1));
+}
+
+ALWAYS_INLINE four_sums int8_excess (int8_quad x) {
+  const __m256i twelve = _mm256_set1_epi8(12);
+  return (four_sums){ dot_of_eights(twelve, twelve, x.even_a, x.odd_a),
+                      dot_of_eights(twelve, twelve, x.even_b, x.odd_b) };
+}
+
+ALWAYS_INLINE lanes int8_dot (fp4_quad w, int8_quad x, four_sums excess) {
+  const __m256i a = dot_of_eights(w.even_a, w.odd_a, x.even_a, x.odd_a);
+  const __m256i b = dot_of_eights(w.even_b, w.odd_b, x.even_b, x.odd_b);
+  return (lanes){ _mm256_cvtepi32_ps(_mm256_sub_epi32(a, excess.a)),
+                  _mm256_cvtepi32_ps(_mm256_sub_epi32(b, excess.b)) };
+}
+
+ALWAYS_INLINE lanes lanes_quads (const float *factors) {
+  const __m256 four = _mm256_broadcast_ps((const __m128 *)(const void *)factors);
+  return (lanes){ _mm256_permutevar_ps(four, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)),
+                  _mm256_permutevar_ps(four, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3)) };
+}
+
+ALWAYS_INLINE __m256i fp4_load_block (const uint8_t *codes) {
+  const __m256i wide = _mm256_cvtepu8_epi16(load_16(codes)), low = _mm256_set1_epi8(15);
+  return fp4_shifted(_mm256_and_si256(_mm256_or_si256(wide, _mm256_slli_epi16(wide, 4)), low));
+}
+
+ALWAYS_INLINE fp4_pair fp4_load_pair (const uint8_t *codes) {
+  return (fp4_pair){ fp4_load_block(codes), fp4_load_block(codes + CPU_BLOCK / 2) };
+}
+
+/* Sums of four products: 2 * 24 * 127 fits the sixteen bits between the steps. */
+ALWAYS_INLINE __m256i dot_of_8 (__m256i w, __m256i x) {
+  return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
+}
+
+/* Keys of the indexer: a lane is a key, four of its values a step. */
+ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
+  int32_t bits;
+  memcpy(&bits, four, sizeof bits);
+  return (int8_pair){ _mm256_set1_epi32(bits), _mm256_set1_epi32(bits) };
+}
+
+ALWAYS_INLINE four_sums four_sums_start (int32_t value) {
+  return (four_sums){ _mm256_set1_epi32(value), _mm256_set1_epi32(value) };
+}
+
+ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, int8_pair x) {
+  return (four_sums){ _mm256_add_epi32(sums.a, dot_of_8(w.a, x.a)),
+                      _mm256_add_epi32(sums.b, dot_of_8(w.b, x.b)) };
+}
+
+ALWAYS_INLINE lanes four_sums_lanes (four_sums sums) {
+  return (lanes){ _mm256_cvtepi32_ps(sums.a), _mm256_cvtepi32_ps(sums.b) };
+}
+
+#include "kernels_body.h"
+#endif

@@ -1,0 +1,33 @@
+/*
+** The kernels of one level. kernels_<level>.c defines `lanes` and the operations on them, the block
+** sizes and LEVEL (the table) and LEVEL_NAME, then includes this: every level has the same code and
+** differs in how sixteen lanes are held and how codes become lanes.
+*/
+#ifndef compute_cpu_kernels_body_h
+#define compute_cpu_kernels_body_h
+
+#include "kernels_product.h"
+#include "kernels_index.h"
+#include "kernels_elements.h"
+
+const cpu_kernels LEVEL = {
+  .name = LEVEL_NAME,
+  .product = {
+    [WEIGHT_F32] = product_f32, [WEIGHT_BF16] = product_bf16, [WEIGHT_F16] = product_f16,
+    [WEIGHT_FP8] = product_fp8, [WEIGHT_FP4] = product_fp4,
+  },
+  .product_int8 = product_int8,
+  .index_products = index_products,
+  .to_int8 = to_int8,
+  .dot = dot,
+  .sum_squares = sum_squares,
+  .add_scaled = add_scaled,
+  .scale = scale,
+  .decode_e4m3 = decode_e4m3,
+  .decode_bf16 = decode_bf16,
+  .exp = exp_all,
+  .sqrt_softplus = sqrt_softplus,
+  .swiglu = swiglu,
+};
+
+#endif
