@@ -315,11 +315,19 @@ size_t model_cache_own_bytes (const model_cache *cache) {
   return sum_pages(cache, 2);
 }
 
-ms_status model_cache_plan (const model *m, const backend *be, size_t context, uint64_t *bytes,
-                            uint64_t *per_token, ms_error *err) {
+/* Rows that stay in reach at the worst position, at most `context`; of rows that never leave reach the last page. */
+static size_t rows_of_mark (const model *m, const model_layer *layer, row_kind kind, size_t context) {
+  size_t reach = kind == ROWS_WINDOW ? m->config.window
+               : kind == ROWS_RAW ? layer->ratio * layer->compressor.lanes
+               : kind == ROWS_INDEX_RAW ? layer->ratio * layer->indexer.keys.lanes : 1;
+  return reach < context ? reach : context;
+}
+
+ms_status model_cache_plan (const model *m, const backend *be, size_t context, model_cache_sizes *sizes,
+                            ms_error *err) {
   TRY(check_storable(m, be, err));
   double growth = 0;
-  *bytes = 0;
+  *sizes = (model_cache_sizes){ 0 };
   for (size_t i = 0; i < m->config.layers; i++) {
     const model_layer *layer = &m->layers[i];
     for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
@@ -327,10 +335,12 @@ ms_status model_cache_plan (const model *m, const backend *be, size_t context, u
       if (row == 0) continue;
       size_t rows = rows_after(layer, kind, context), kept = first_in_reach(m, layer, kind, context);
       size_t pages = blocks_of(rows, page_rows[kind]) - kept / page_rows[kind];
-      *bytes += (uint64_t)pages * page_rows[kind] * row;
+      size_t of_mark = blocks_of(rows_of_mark(m, layer, kind, context), page_rows[kind]);
+      sizes->rows += (uint64_t)pages * page_rows[kind] * row;
+      sizes->mark += (uint64_t)of_mark * page_rows[kind] * row;
       if (kind == ROWS_POOLED || kind == ROWS_INDEX) growth += (double)row / (double)layer->ratio;
     }
   }
-  *per_token = (uint64_t)(growth + 0.5);
+  sizes->per_token = (uint64_t)(growth + 0.5);
   return MS_OK;
 }

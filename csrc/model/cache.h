@@ -36,8 +36,13 @@ void model_cache_commit (model_cache *cache, size_t count);
 size_t model_cache_bytes (const model_cache *cache);
 size_t model_cache_own_bytes (const model_cache *cache);
 
-/* What a cache at `context` tokens takes, and how much one more token adds on average. */
-ms_status model_cache_plan (const model *m, const backend *be, size_t context, uint64_t *bytes,
-                            uint64_t *per_token, ms_error *err);
+/*
+** Bytes of a cache: its rows at a number of tokens, what one more token adds on average, and what a fork that
+** is left behind (a mark) keeps at most to itself, beside the compressed rows it shares.
+*/
+typedef struct model_cache_sizes { uint64_t rows, per_token, mark; } model_cache_sizes;
+
+ms_status model_cache_plan (const model *m, const backend *be, size_t context, model_cache_sizes *sizes,
+                            ms_error *err);
 
 #endif

@@ -1,0 +1,394 @@
+/*
+** Jobs: what a caller asked for, the events that tell of it, and the result. The engine thread computes
+** (scheduler.c); here is what one job knows. Events come in a fixed order, which is why no queue of mixed
+** kinds is needed: prefill (coalesced into one), tokens, the end.
+*/
+#include <string.h>
+
+#include "../base/clock.h"
+#include "../base/memory.h"
+#include "runtime.h"
+
+/* {== Events ===================================================================================== */
+
+static bool event_waits (const ms_job *job) {
+  return job->prefill_waiting || job->first != NULL || (job->ended && !job->end_taken);
+}
+
+/* After every change of what waits. */
+static void tell (ms_job *job) {
+  bool waits = event_waits(job);
+  notifier_set(&job->notifier, waits);
+  if (waits) uv_cond_broadcast(&job->session->engine->events);
+}
+
+void job_queue_prefill (ms_job *job) {
+  job->prefill_waiting = true;
+  job->prefill_done = job->read;
+  tell(job);
+}
+
+void job_queue_token (ms_job *job, event_node *node) {
+  if (job->first == NULL) job->first = node;
+  else job->last->next = node;
+  job->last = node;
+  job->event_count++;
+  tell(job);
+}
+
+static void finish_session (ms_job *job) {
+  if (job_is_attached(job)) job->session->job = NULL;
+  job->ended = true;
+  tell(job);
+}
+
+void job_fail (ms_job *job, const ms_error *error) {
+  job->error = *error;
+  finish_session(job);
+}
+
+/* Text that still waited for its rest, or for a stop string's, comes with the last event. */
+void job_end (ms_job *job, ms_finish finish) {
+  size_t shown = job->text.released;
+  ms_error err;
+  text_finish(&job->text);
+  job->finish = finish;
+  if (text_copy(&job->text, shown, &job->tail, &job->tail_bytes, &err) == MS_OK) finish_session(job);
+  else job_fail(job, &err);
+}
+
+static void take_token (ms_job *job, ms_event *event) {
+  event_node *node = job->first;
+  *event = node->event;
+  job->first = node->next;
+  memory_free(node);
+  if (job->event_count-- == EVENT_LIMIT) uv_cond_signal(&job->session->engine->work);
+}
+
+static void take_end (ms_job *job, ms_event *event) {
+  job->end_taken = true;
+  if (job->error.status != MS_OK) {
+    event->kind = MS_EVENT_ERROR;
+    event->error = job->error;
+    return;
+  }
+  event->kind = MS_EVENT_DONE;
+  event->text = job->tail;
+  event->bytes = job->tail_bytes;
+  job->tail = NULL;
+}
+
+int ms_job_poll (ms_job *job, ms_event *event) {
+  engine_lock(job->session->engine);
+  int waits = event_waits(job);
+  if (waits) {
+    memset(event, 0, sizeof *event);
+    if (job->prefill_waiting) {
+      job->prefill_waiting = false;
+      event->kind = MS_EVENT_PREFILL;
+      event->done = job->prefill_done;
+      event->total = job->prefill_total;
+    } else if (job->first != NULL) {
+      take_token(job, event);
+    } else {
+      take_end(job, event);
+    }
+    tell(job);
+  }
+  engine_unlock(job->session->engine);
+  return waits;
+}
+
+void ms_event_clear (ms_event *event) {
+  memory_free(event->text);
+  event->text = NULL;
+  event->bytes = 0;
+}
+
+int ms_job_wait (ms_job *job, int64_t timeout_ms) {
+  const int64_t limit_ms = INT64_MAX / 1000000;
+  ms_engine *engine = job->session->engine;
+  uint64_t start = uv_hrtime(), limit = 0, spent = 0;
+  if (timeout_ms >= 0) limit = (uint64_t)(timeout_ms < limit_ms ? timeout_ms : limit_ms) * 1000000;
+  engine_lock(engine);
+  while (!event_waits(job) && !job->end_taken) {
+    if (timeout_ms < 0) uv_cond_wait(&engine->events, &engine->lock);
+    else if (spent < limit) uv_cond_timedwait(&engine->events, &engine->lock, limit - spent);
+    else break;
+    spent = uv_hrtime() - start;
+  }
+  int ready = event_waits(job) || job->end_taken;
+  engine_unlock(engine);
+  return ready;
+}
+
+int ms_job_finished (ms_job *job) {
+  engine_lock(job->session->engine);
+  int finished = job->end_taken;
+  engine_unlock(job->session->engine);
+  return finished;
+}
+
+int ms_job_descriptor (ms_job *job, ms_error *err) {
+  engine_lock(job->session->engine);
+  int descriptor = notifier_descriptor(&job->notifier, err);
+  engine_unlock(job->session->engine);
+  return descriptor;
+}
+
+/* {== A token ==================================================================================== */
+
+static bool contains (const int32_t *ids, size_t count, int32_t id) {
+  for (size_t i = 0; i < count; i++)
+    if (ids[i] == id) return true;
+  return false;
+}
+
+/* The text of EOS and BOS belongs to no answer, that of a stop id to none either: it only ends one. */
+static ms_status add_text (ms_job *job, int32_t id, bool ends, ms_error *err) {
+  const model_config *c = &job->session->engine->model->config;
+  size_t bytes;
+  int control;
+  if (job->tokenizer == NULL || ends || id == c->bos || contains(c->eos, c->eos_count, id)) return MS_OK;
+  const char *text = ms_tokenizer_text(job->tokenizer, id, &bytes, &control);
+  return text == NULL ? MS_OK : text_push(&job->text, text, bytes, err);
+}
+
+static ms_status fill_token (ms_job *job, const float *logits, size_t position, drawn_token *drawn, ms_error *err) {
+  const model_config *c = &job->session->engine->model->config;
+  size_t vocabulary = job->sampler.vocabulary, shown = job->text.released;
+  ms_event *event = &drawn->node->event;
+  int32_t id = event->token;
+  event->kind = MS_EVENT_TOKEN;
+  event->position = position;
+  event->logprob_count = job->options.logprobs < vocabulary ? job->options.logprobs : vocabulary;
+  event->logprob = sampler_logprobs(logits, vocabulary, id, event->logprobs, event->logprob_count);
+  sampler_count(&job->sampler, id);
+  TRY(ms_tokens_append(&job->tokens, &id, 1, err));
+
+  bool stops = contains(job->stop_ids, job->stop_id_count, id)
+            || (!job->options.ignore_eos && contains(c->eos, c->eos_count, id));
+  TRY(add_text(job, id, stops, err));
+  drawn->finish = stops || job->text.stopped ? MS_FINISH_STOP : MS_FINISH_LENGTH;
+  drawn->last = drawn->finish == MS_FINISH_STOP || job->tokens.count == job->options.max_tokens
+             || position + 1 == job->session->context;
+  if (drawn->last) text_finish(&job->text);
+  return text_copy(&job->text, shown, &event->text, &event->bytes, err);
+}
+
+ms_status job_draw (ms_job *job, sampler_scratch *scratch, const float *logits, size_t position,
+                    drawn_token *drawn, ms_error *err) {
+  int32_t id;
+  TRY(sampler_choose(&job->sampler, scratch, logits, position, &id, err));
+  drawn->node = memory_new(1, sizeof *drawn->node);
+  if (drawn->node == NULL) return fail_memory(err, sizeof *drawn->node, "an event");
+  drawn->node->event.token = id;
+  ms_status status = fill_token(job, logits, position, drawn, err);
+  if (status != MS_OK) job_discard(drawn);
+  return status;
+}
+
+void job_discard (drawn_token *drawn) {
+  if (drawn->node != NULL) ms_event_clear(&drawn->node->event);
+  memory_free(drawn->node);
+  drawn->node = NULL;
+}
+
+/* {== Starting =================================================================================== */
+
+static ms_status copy_stop_ids (ms_job *job, const ms_generate_options *options, ms_error *err) {
+  if (options->stop_count == 0) return MS_OK;
+  job->stop_ids = memory_new(options->stop_count, sizeof *job->stop_ids);
+  if (job->stop_ids == NULL) return fail_memory(err, options->stop_count * sizeof *job->stop_ids, "stop ids");
+  for (size_t i = 0; i < options->stop_count; i++)
+    if (options->stop[i].text == NULL) job->stop_ids[job->stop_id_count++] = options->stop[i].id;
+  return MS_OK;
+}
+
+/* A model without a tokenizer generates ids; only what needs text is refused. */
+static ms_status find_tokenizer (ms_job *job, ms_error *err) {
+  ms_error missing;
+  ms_status status = ms_engine_tokenizer(job->session->engine, &job->tokenizer, &missing);
+  if (status == MS_ENOENT && job->text.stop_count == 0) return MS_OK;
+  if (status != MS_OK && err != NULL) *err = missing;
+  return status;
+}
+
+/* A drawn seed has 53 bits, so that a Lua whose numbers are doubles can give it back. */
+static ms_status draw_seed (ms_generate_options *options, ms_error *err) {
+  if (options->has_seed) return MS_OK;
+  int code = uv_random(NULL, NULL, &options->seed, sizeof options->seed, 0, NULL);
+  if (code != 0) return fail(err, MS_EIO, "cannot draw a seed: %s", uv_strerror(code));
+  options->seed >>= 11;
+  return MS_OK;
+}
+
+static uint64_t deadline_of (int64_t deadline_ms) {
+  uint64_t now = clock_now(), span;
+  if (deadline_ms < 0 || __builtin_mul_overflow((uint64_t)deadline_ms, UINT64_C(1000000), &span)) return UINT64_MAX;
+  return span < UINT64_MAX - now ? now + span : UINT64_MAX;
+}
+
+static ms_status job_new (ms_session *session, const ms_generate_options *options, ms_job **out, ms_error *err) {
+  ms_job *job = memory_new(1, sizeof *job);
+  if (job == NULL) return fail_memory(err, sizeof *job, "a job");
+  *out = job;
+  job->session = session;
+  job->references = 2;
+  job->options = *options;
+  job->deadline = deadline_of(options->deadline_ms);
+  TRY(draw_seed(&job->options, err));
+  TRY(copy_stop_ids(job, options, err));
+  TRY(text_open(&job->text, options->stop, options->stop_count, options->raw != 0, err));
+  return find_tokenizer(job, err);
+}
+
+static ms_status check_startable (const ms_job *job, ms_error *err) {
+  const ms_session *session = job->session;
+  size_t held = session->tokens.count;
+  if (session->job != NULL) return fail(err, MS_EBUSY, "a job runs on the session");
+  if (job->options.max_tokens == 0) return MS_OK;
+  if (held == 0)
+    return fail(err, MS_EINVAL, "the session holds no token: append at least one, such as the beginning-of-text token");
+  if (held >= session->context)
+    return fail(err, MS_ECTXFULL, "the session holds %zu tokens, all that its context has: none can be generated", held);
+  return MS_OK;
+}
+
+static ms_status reserve_job (ms_engine *engine, ms_error *err) {
+  if (engine->job_count < engine->job_capacity) return MS_OK;
+  size_t capacity = engine->job_capacity * 2 + 8;
+  ms_job **jobs = memory_resize(engine->jobs, capacity, sizeof(ms_job *));
+  if (jobs == NULL) return fail_memory(err, capacity * sizeof(ms_job *), "jobs");
+  engine->jobs = jobs;
+  engine->job_capacity = capacity;
+  return MS_OK;
+}
+
+static ms_status start_locked (ms_job *job, ms_error *err) {
+  ms_session *session = job->session;
+  ms_engine *engine = session->engine;
+  TRY(check_startable(job, err));
+  TRY(sampler_open(&job->sampler, &job->options, engine->info.model.vocabulary, session->tokens.ids,
+                   session->tokens.count, err));
+  TRY(reserve_job(engine, err));
+  TRY(engine_start(engine, err));
+  TRY(session_prepare(session, err));
+
+  job->cached = session_read(session);
+  job->prefill_total = session->tokens.count - job->cached;
+  session->job = job;
+  session->references++;
+  engine->jobs[engine->job_count++] = job;
+  engine->handles++;
+  uv_cond_signal(&engine->work);
+  return MS_OK;
+}
+
+ms_status ms_job_start (ms_session *session, const ms_generate_options *options, ms_job **job, ms_error *err) {
+  ms_job *made = NULL;
+  *job = NULL;
+  TRY(options_check(options, session->engine->info.model.vocabulary, err));
+  ms_status status = job_new(session, options, &made, err);
+  if (status == MS_OK) {
+    engine_lock(session->engine);
+    status = start_locked(made, err);
+    engine_unlock(session->engine);
+  }
+  if (status == MS_OK) *job = made;
+  else job_free(made);
+  return status;
+}
+
+/* {== Ending ===================================================================================== */
+
+void ms_job_cancel (ms_job *job) {
+  engine_lock(job->session->engine);
+  job->cancelled = true;
+  uv_cond_signal(&job->session->engine->work);
+  engine_unlock(job->session->engine);
+}
+
+static ms_status fill_result (ms_job *job, ms_result *result, ms_error *err) {
+  if (!job->ended) return fail(err, MS_EBUSY, "the job has not ended");
+  if (job->error.status != MS_OK) {
+    if (err != NULL) *err = job->error;
+    return job->error.status;
+  }
+  result->text = memory_string(job->text.data, job->text.length);
+  if (result->text == NULL) return fail_memory(err, job->text.length, "text");
+  TRY(ms_tokens_append(&result->tokens, job->tokens.ids, job->tokens.count, err));
+  result->finish = job->finish;
+  result->bytes = job->text.length;
+  result->seed = job->options.seed;
+  result->read = job->read;
+  result->cached = job->cached;
+  result->reread = job->reread;
+  result->generated = job->tokens.count;
+  result->prefill_seconds = (double)job->prefill_ns * 1e-9;
+  result->decode_seconds = (double)job->decode_ns * 1e-9;
+  return MS_OK;
+}
+
+ms_status ms_job_result (ms_job *job, ms_result *result, ms_error *err) {
+  memset(result, 0, sizeof *result);
+  engine_lock(job->session->engine);
+  ms_status status = fill_result(job, result, err);
+  engine_unlock(job->session->engine);
+  if (status != MS_OK) ms_result_clear(result);
+  return status;
+}
+
+void ms_result_clear (ms_result *result) {
+  memory_free(result->text);
+  ms_tokens_free(&result->tokens);
+  memset(result, 0, sizeof *result);
+}
+
+/* The session is free at once: whatever a step in flight still computes for it will not be committed. */
+void ms_job_release (ms_job *job) {
+  if (job == NULL) return;
+  ms_engine *engine = job->session->engine;
+  engine_lock(engine);
+  job->cancelled = true;
+  if (job_is_attached(job)) job->session->job = NULL;
+  uv_cond_signal(&engine->work);
+  job_unreference(job);
+  engine_unlock_drop(engine);
+}
+
+/* In the child: nobody computes for it any more, and what the thread was changing is in no known state. */
+void job_after_fork (ms_job *job, bool in_flight) {
+  ms_error err;
+  if (in_flight) {
+    job->text = (text_stream){ 0 };
+    job->tokens = (ms_tokens){ 0 };
+  }
+  fail(&err, MS_ECANCELED, "the process was forked while the job ran: jobs go on in the parent only");
+  job_fail(job, &err);
+}
+
+void job_unreference (ms_job *job) {
+  if (--job->references != 0) return;
+  ms_engine *engine = job->session->engine;
+  session_unreference(job->session);
+  job->next_garbage = engine->garbage_jobs;
+  engine->garbage_jobs = job;
+}
+
+void job_free (ms_job *job) {
+  if (job == NULL) return;
+  for (event_node *node = job->first, *next; node != NULL; node = next) {
+    next = node->next;
+    ms_event_clear(&node->event);
+    memory_free(node);
+  }
+  notifier_close(&job->notifier);
+  ms_tokenizer_release(job->tokenizer);
+  sampler_close(&job->sampler);
+  text_close(&job->text);
+  ms_tokens_free(&job->tokens);
+  memory_free(job->stop_ids);
+  memory_free(job->tail);
+  memory_free(job);
+}
