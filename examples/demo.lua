@@ -148,8 +148,8 @@ local function summary(engine, session)
   heading("What it took")
   local stats = engine:stats()
   local plan = assert(engine:memory { context = 1048576 })
-  show(("  reading     %7.0f tokens/s   (%d tokens)\n"):format(stats.prefill_tokens / stats.prefill_seconds, stats.prefill_tokens))
-  show(("  generating  %7.0f tokens/s   (%d tokens)\n"):format(stats.decode_tokens / stats.decode_seconds, stats.decode_tokens))
+  show(("  reading     %7.0f tokens/s   (%d tokens)\n"):format(stats.prefill_tokens / stats.prefill_ms * 1000, stats.prefill_tokens))
+  show(("  generating  %7.0f tokens/s   (%d tokens)\n"):format(stats.decode_tokens / stats.decode_ms * 1000, stats.decode_tokens))
   show(("  a session of %d tokens holds %.1f MB; one of 1,048,576 would hold %.0f MB (%d bytes a token)\n"):format(
     session:position(), stats.session_bytes / 1e6, plan.session / 1e6, plan.per_token))
 end

@@ -1,0 +1,379 @@
+/*
+** Kernels, number formats and the thread pool, one call at a time. Float arrays are strings of packed
+** float32; a weight is { type =, shape = { rows, columns }, bytes =, scales = }, as support.oracle gives it.
+*/
+#include <math.h>
+#include <stdatomic.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "../../csrc/base/number.h"
+#include "../../csrc/compute/cpu/cpu.h"
+#include "internals.h"
+#include "weights.h"
+
+/* {== Weights and arrays ========================================================================= */
+
+static const struct { const char *type; weight_encoding encoding; size_t values_a_code; } encodings[] = {
+  { "F32", WEIGHT_F32, 1 }, { "BF16", WEIGHT_BF16, 1 }, { "F16", WEIGHT_F16, 1 },
+  { "F8_E4M3", WEIGHT_FP8, 1 }, { "I8", WEIGHT_FP4, 2 },
+};
+
+static size_t size_at (lua_State *L, int table, int i) {
+  lua_rawgeti(L, table, i);
+  const size_t size = (size_t)lua_tointeger(L, -1);
+  lua_pop(L, 1);
+  return size;
+}
+
+weight check_weight (lua_State *L, int index) {
+  const int table = lua_absindex(L, index);
+  weight w = { .rows = 1, .scale_rows = 1, .name = "weight" };
+  size_t i = 0;
+  luaL_checktype(L, table, LUA_TTABLE);
+  lua_getfield(L, table, "type");
+  while (i < sizeof encodings / sizeof encodings[0] && strcmp(encodings[i].type, luaL_checkstring(L, -1)) != 0) i++;
+  if (i == sizeof encodings / sizeof encodings[0]) luaL_error(L, "no such encoding");
+  w.encoding = encodings[i].encoding;
+  lua_getfield(L, table, "shape");
+  const int two = lua_rawlen(L, -1) == 2;
+  if (two) w.rows = size_at(L, lua_gettop(L), 1);
+  w.columns = size_at(L, lua_gettop(L), two ? 2 : 1) * encodings[i].values_a_code;
+  lua_getfield(L, table, "bytes");
+  w.data = (const uint8_t *)luaL_checkstring(L, -1);
+  lua_getfield(L, table, "scales");
+  w.scales = (const uint8_t *)lua_tostring(L, -1);
+  if (w.encoding == WEIGHT_FP8) w.scale_rows = w.scale_columns = 128;
+  if (w.encoding == WEIGHT_FP4) w.scale_columns = CPU_BLOCK;
+  lua_pop(L, 4);                   /* the table keeps the strings */
+  return w;
+}
+
+const float *check_floats (lua_State *L, int index, size_t *count) {
+  size_t bytes;
+  const char *data = luaL_checklstring(L, index, &bytes);
+  *count = bytes / sizeof(float);
+  return (const float *)(const void *)data;
+}
+
+float *push_array (lua_State *L, size_t count) {
+  float *out = lua_newuserdata(L, (count + 1) * sizeof *out);
+  memset(out, 0, (count + 1) * sizeof *out);
+  return out;
+}
+
+static const cpu_kernels *check_level (lua_State *L, int index) {
+  const cpu_kernels *kernels = cpu_kernels_find(luaL_checkstring(L, index));
+  if (kernels == NULL) luaL_error(L, "this machine cannot run kernels '%s'", lua_tostring(L, index));
+  return kernels;
+}
+
+/* A copy at an odd address, with nothing behind it: what a mapped file may look like to a kernel. */
+static uint8_t *odd_copy (const void *data, size_t bytes) {
+  uint8_t *block = malloc(bytes + 1);
+  return block == NULL ? NULL : (uint8_t *)memcpy(block + 1, data, bytes);
+}
+
+static void free_odd (uint8_t *copy) {
+  if (copy != NULL) free(copy - 1);
+}
+
+/* {== Kernels ==================================================================================== */
+
+/* kernel_levels() -> names of those this machine can run */
+static int kernel_levels (lua_State *L) {
+  lua_newtable(L);
+  for (size_t i = 0; cpu_kernels_at(i) != NULL; i++) {
+    lua_pushstring(L, cpu_kernels_at(i)->name);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 1;
+}
+
+static void product_int8 (const cpu_kernels *kernels, const weight *w, const float *x, size_t rows, float *out) {
+  const size_t blocks = w->columns / CPU_BLOCK;
+  int8_t *codes = malloc(rows * w->columns);
+  float *scales = malloc(rows * blocks * sizeof *scales);
+  for (size_t r = 0; r < rows; r++)
+    kernels->to_int8(x + r * w->columns, w->columns, codes + r * w->columns, scales + r * blocks);
+  const cpu_int8_rows q = { codes, scales, w->columns };
+  kernels->product_int8(w, 0, w->rows, &q, rows, out, w->rows);
+  free(codes);
+  free(scales);
+}
+
+/* kernel_product(level, weight, x, ["int8"]) -> out [rows of x, rows of the weight] */
+static int kernel_product (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  weight w = check_weight(L, 2);
+  size_t count, bytes;
+  const float *given = check_floats(L, 3, &count);
+  const int int8 = lua_toboolean(L, 4);
+  const size_t rows = count / w.columns;
+  float *out = push_array(L, rows * w.rows);
+  lua_getfield(L, 2, "bytes");
+  lua_tolstring(L, -1, &bytes);
+  uint8_t *data = odd_copy(w.data, bytes), *scales = NULL;
+  float *x = malloc(count * sizeof *x);
+  memcpy(x, given, count * sizeof *x);
+  w.data = data;
+  if (w.scales != NULL) {
+    lua_getfield(L, 2, "scales");
+    lua_tolstring(L, -1, &bytes);
+    w.scales = scales = odd_copy(w.scales, bytes);
+  }
+  if (int8) product_int8(kernels, &w, x, rows, out);
+  else kernels->product[w.encoding](&w, 0, w.rows, x, w.columns, rows, out, w.rows);
+  free(x);
+  free_odd(data);
+  free_odd(scales);
+  lua_pushlstring(L, (const char *)out, rows * w.rows * sizeof *out);
+  return 1;
+}
+
+/* kernel_to_int8(level, x) -> codes, scales */
+static int kernel_to_int8 (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  size_t count;
+  const float *x = check_floats(L, 2, &count);
+  const size_t blocks = (count + CPU_BLOCK - 1) / CPU_BLOCK;
+  int8_t *codes = lua_newuserdata(L, blocks * CPU_BLOCK);
+  float *scales = push_array(L, blocks);
+  kernels->to_int8(x, count, codes, scales);
+  lua_pushlstring(L, (const char *)codes, blocks * CPU_BLOCK);
+  lua_pushlstring(L, (const char *)scales, blocks * sizeof *scales);
+  return 2;
+}
+
+/* kernel_decode(level, "e4m3" | "bf16", codes, scale) -> values */
+static int kernel_decode (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  const int bf16 = strcmp(luaL_checkstring(L, 2), "bf16") == 0;
+  size_t bytes;
+  const char *given = luaL_checklstring(L, 3, &bytes);
+  const size_t count = bf16 ? bytes / 2 : bytes;
+  float *out = push_array(L, count);
+  uint8_t *codes = odd_copy(given, bytes);
+  if (bf16) kernels->decode_bf16(codes, out, count);
+  else kernels->decode_e4m3(codes, (float)luaL_optnumber(L, 4, 1), out, count);
+  free_odd(codes);
+  lua_pushlstring(L, (const char *)out, count * sizeof *out);
+  return 1;
+}
+
+/* kernel_sum(level, "dot" | "sum_squares", a, b) -> number */
+static int kernel_sum (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  const int squares = strcmp(luaL_checkstring(L, 2), "sum_squares") == 0;
+  size_t count;
+  const float *a = check_floats(L, 3, &count);
+  lua_pushnumber(L, squares ? kernels->sum_squares(a, count)
+                            : kernels->dot(a, check_floats(L, 4, &count), count));
+  return 1;
+}
+
+/* kernel_elements(level, name, x, number, y) -> what becomes of x */
+static int kernel_elements (lua_State *L) {
+  static const char *const names[] = { "exp", "sqrt_softplus", "scale", "add_scaled", "swiglu", NULL };
+  const cpu_kernels *kernels = check_level(L, 1);
+  const int which = luaL_checkoption(L, 2, NULL, names);
+  size_t count, other;
+  const float *given = check_floats(L, 3, &count);
+  const float number = (float)luaL_optnumber(L, 4, 0), *y = which < 3 ? NULL : check_floats(L, 5, &other);
+  float *x = push_array(L, count);
+  memcpy(x, given, count * sizeof *x);
+  switch (which) {
+    case 0: kernels->exp(x, count); break;
+    case 1: kernels->sqrt_softplus(x, count); break;
+    case 2: kernels->scale(x, number, count); break;
+    case 3: kernels->add_scaled(x, y, number, count); break;
+    default: kernels->swiglu(x, y, number, x, count); break;
+  }
+  lua_pushlstring(L, (const char *)x, count * sizeof *x);
+  return 1;
+}
+
+/* {== Number formats ============================================================================= */
+
+static float decode_e8m0 (uint8_t code) { return e8m0_decode(code); }
+
+/* decode_codes("e4m3" | "e2m1" | "e8m0", codes) -> values */
+static int decode_codes (lua_State *L) {
+  static const char *const names[] = { "e4m3", "e2m1", "e8m0", NULL };
+  static float (*const decoders[]) (uint8_t code) = { e4m3_decode, e2m1_decode, decode_e8m0 };
+  const int which = luaL_checkoption(L, 1, NULL, names);
+  size_t count;
+  const char *codes = luaL_checklstring(L, 2, &count);
+  float *out = push_array(L, count);
+  for (size_t i = 0; i < count; i++) out[i] = decoders[which]((uint8_t)codes[i]);
+  lua_pushlstring(L, (const char *)out, count * sizeof *out);
+  return 1;
+}
+
+static float round_e4m3 (float value) { return e4m3_decode(e4m3_encode(value)); }
+static float round_e2m1 (float value) { return e2m1_decode(e2m1_encode(value)); }
+static float scale_448 (float value) { return e8m0_decode(power_scale(value, 448.0f)); }
+static float scale_6 (float value) { return e8m0_decode(power_scale(value, 6.0f)); }
+
+/* round_to(format, x) -> values that the format holds, or scales of these magnitudes */
+static int round_to (lua_State *L) {
+  static const char *const names[] = { "e4m3", "e2m1", "bf16", "scale448", "scale6", NULL };
+  static float (*const rounders[]) (float value) = { round_e4m3, round_e2m1, bf16_round, scale_448, scale_6 };
+  const int which = luaL_checkoption(L, 1, NULL, names);
+  size_t count;
+  const float *x = check_floats(L, 2, &count);
+  float *out = push_array(L, count);
+  for (size_t i = 0; i < count; i++) out[i] = rounders[which](x[i]);
+  lua_pushlstring(L, (const char *)out, count * sizeof *out);
+  return 1;
+}
+
+/* round_fp8(x, columns) -> x as the products of `reference` take it */
+static int round_fp8 (lua_State *L) {
+  static const cpu_backend reference = { .base = { .numerics = MS_REFERENCE } };
+  size_t count, columns = (size_t)luaL_checkinteger(L, 2);
+  const float *given = check_floats(L, 1, &count);
+  float *x = push_array(L, count);
+  memcpy(x, given, count * sizeof *x);
+  for (size_t i = 0; i < count; i += columns) cpu_round_fp8(&reference, x + i, columns);
+  lua_pushlstring(L, (const char *)x, count * sizeof *x);
+  return 1;
+}
+
+/* weight_values(weight) -> float32 */
+static int weight_values (lua_State *L) {
+  const weight w = check_weight(L, 1);
+  float *out = push_array(L, w.rows * w.columns);
+  for (size_t r = 0; r < w.rows; r++) cpu_weight_row(&w, r, out + r * w.columns);
+  lua_pushlstring(L, (const char *)out, w.rows * w.columns * sizeof *out);
+  return 1;
+}
+
+/* {== The pool =================================================================================== */
+
+enum { TASKS_LIMIT = 4096 };
+
+typedef struct tally {
+  atomic_int ran[TASKS_LIMIT];
+  atomic_int bad_worker, signal_open, odd_mode;
+  size_t threads, spin;
+} tally;
+
+static void tally_task (void *context, size_t i, size_t worker) {
+  tally *t = context;
+  sigset_t mask;
+  volatile float tiny = 1e-40f;                      /* a denormal: gone when they are flushed */
+  atomic_fetch_add(&t->ran[i], 1);
+  if (worker >= t->threads) atomic_fetch_add(&t->bad_worker, 1);
+  pthread_sigmask(SIG_SETMASK, NULL, &mask);
+  if (worker != 0 && !sigismember(&mask, SIGINT)) atomic_fetch_add(&t->signal_open, 1);
+  if (tiny * 0.5f == 0.0f) atomic_fetch_add(&t->odd_mode, 1);
+  for (volatile size_t k = 0; k < t->spin; k++) ;
+}
+
+/* Are all of `count` tasks counted `runs` times, and nothing else? */
+static int tally_right (const tally *t, size_t count, int runs) {
+  for (size_t i = 0; i < TASKS_LIMIT; i++)
+    if (atomic_load(&t->ran[i]) != (i < count ? runs : 0)) return 0;
+  return 1;
+}
+
+static int push_tally (lua_State *L, const tally *t, int right) {
+  lua_pushboolean(L, right);
+  lua_pushinteger(L, atomic_load(&t->bad_worker) + atomic_load(&t->signal_open) + atomic_load(&t->odd_mode));
+  return 2;
+}
+
+/* pool_run(threads, tasks, runs, spin, resized) -> every task ran once a run, faults of workers */
+static int pool_run (lua_State *L) {
+  const size_t threads = (size_t)luaL_checkinteger(L, 1), count = (size_t)luaL_checkinteger(L, 2);
+  const int runs = (int)luaL_checkinteger(L, 3);
+  lua_settop(L, 5);
+  const size_t resized = (size_t)luaL_optinteger(L, 5, 0);
+  tally *t = lua_newuserdata(L, sizeof *t);
+  memset(t, 0, sizeof *t);
+  t->threads = threads > resized ? threads : resized;
+  t->spin = (size_t)luaL_optinteger(L, 4, 0);
+  luaL_argcheck(L, count <= TASKS_LIMIT, 2, "too many tasks");
+  cpu_pool *pool;
+  ms_error err;
+  if (cpu_pool_open(threads, &pool, &err) != MS_OK) return push_failure(L, &err);
+  ms_status status = cpu_pool_start(pool, &err);
+  for (int i = 0; i < runs && status == MS_OK; i++) {
+    if (i == runs / 2 && resized != 0) status = cpu_pool_resize(pool, resized, &err);
+    cpu_pool_run(pool, count, tally_task, t);
+    if (i % 64 == 63) usleep(100);                   /* long enough for the workers to fall asleep */
+  }
+  cpu_pool_close(pool);
+  if (status != MS_OK) return push_failure(L, &err);
+  return push_tally(L, t, tally_right(t, count, runs));
+}
+
+/* In the child: the pool starts anew, works and closes. */
+static int child_works (cpu_pool *pool, tally *t, size_t count) {
+  ms_error err;
+  memset(t->ran, 0, sizeof t->ran);
+  const int right = cpu_pool_start(pool, &err) == MS_OK;
+  if (right) cpu_pool_run(pool, count, tally_task, t);
+  cpu_pool_close(pool);
+  return right && tally_right(t, count, 1);
+}
+
+/* pool_fork(threads, tasks) -> the parent's tasks ran, the child's tasks ran */
+static int pool_fork (lua_State *L) {
+  const size_t threads = (size_t)luaL_checkinteger(L, 1), count = (size_t)luaL_checkinteger(L, 2);
+  tally *t = lua_newuserdata(L, sizeof *t);
+  memset(t, 0, sizeof *t);
+  t->threads = threads;
+  cpu_pool *pool;
+  ms_error err;
+  int code = -1;
+  if (cpu_pool_open(threads, &pool, &err) != MS_OK) return push_failure(L, &err);
+  if (cpu_pool_start(pool, &err) != MS_OK) {
+    cpu_pool_close(pool);
+    return push_failure(L, &err);
+  }
+  cpu_pool_run(pool, count, tally_task, t);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(20);                                       /* a deadlock ends */
+    _exit(child_works(pool, t, count) ? 0 : 1);
+  }
+  cpu_pool_run(pool, count, tally_task, t);
+  waitpid(child, &code, 0);
+  cpu_pool_close(pool);
+  lua_pushboolean(L, tally_right(t, count, 2));
+  lua_pushboolean(L, WIFEXITED(code) && WEXITSTATUS(code) == 0);
+  return 2;
+}
+
+/* pool_flushed(threads, tasks): as pool_run, called with denormals flushed -> right, faults, mode kept */
+static int pool_flushed (lua_State *L) {
+#if defined(__x86_64__)
+  const unsigned before = __builtin_ia32_stmxcsr();
+  __builtin_ia32_ldmxcsr(before | 0x8040);
+  const int results = pool_run(L);
+  const int kept = (__builtin_ia32_stmxcsr() & 0x8040) == 0x8040;
+  __builtin_ia32_ldmxcsr(before);
+#else
+  const int results = pool_run(L), kept = 1;
+#endif
+  lua_pushboolean(L, kept);
+  return results + 1;
+}
+
+static const luaL_Reg functions[] = {
+  { "kernel_levels", kernel_levels }, { "kernel_product", kernel_product },
+  { "kernel_to_int8", kernel_to_int8 }, { "kernel_decode", kernel_decode }, { "kernel_sum", kernel_sum },
+  { "kernel_elements", kernel_elements }, { "decode_codes", decode_codes }, { "round_to", round_to },
+  { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "pool_run", pool_run },
+  { "pool_fork", pool_fork }, { "pool_flushed", pool_flushed }, { NULL, NULL }
+};
+
+void register_kernels_internals (lua_State *L) {
+  luaL_setfuncs(L, functions, 0);
+  register_dense_internals(L);
+}

@@ -1,0 +1,376 @@
+/*
+** The runtime's parts alone: the sampler fed with logits of a spec's own, text assembly fed with any bytes;
+** and what a Lua program cannot do: make allocations fail, move the clock, fork, call from many threads.
+*/
+#include "internals.h"
+
+#include <pthread.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "../../csrc/base/clock.h"
+#include "../../csrc/base/memory.h"
+#include "../../csrc/runtime/runtime.h"
+
+/* {== Arguments ================================================================================== */
+
+static double field_number (lua_State *L, int table, const char *name, double otherwise) {
+  lua_getfield(L, table, name);
+  double value = luaL_optnumber(L, -1, otherwise);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* A seed is a number, or a string of hexadecimal digits. */
+static uint64_t seed_field (lua_State *L, int index) {
+  if (lua_type(L, index) == LUA_TSTRING) return strtoull(lua_tostring(L, index), NULL, 16);
+  return (uint64_t)luaL_optnumber(L, index, 0);
+}
+
+/* Field `name` of the options as an array of int32 in a userdata left on the stack. */
+static int32_t *id_list (lua_State *L, int table, const char *name, size_t *count) {
+  lua_getfield(L, table, name);
+  *count = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+  int32_t *ids = lua_newuserdata(L, (*count + 1) * sizeof *ids);
+  for (size_t i = 0; i < *count; i++) {
+    lua_rawgeti(L, -2, (int)i + 1);
+    ids[i] = (int32_t)lua_tointeger(L, -1);
+    lua_pop(L, 1);
+  }
+  return ids;
+}
+
+/* logits: a table of numbers, copied to a userdata left on the stack. */
+static float *logit_list (lua_State *L, int index, size_t *count) {
+  luaL_checktype(L, index, LUA_TTABLE);
+  *count = lua_rawlen(L, index);
+  float *logits = lua_newuserdata(L, (*count + 1) * sizeof *logits);
+  for (size_t i = 0; i < *count; i++) {
+    lua_rawgeti(L, index, (int)i + 1);
+    logits[i] = (float)lua_tonumber(L, -1);
+    lua_pop(L, 1);
+  }
+  return logits;
+}
+
+static ms_generate_options read_options (lua_State *L, int table) {
+  luaL_checktype(L, table, LUA_TTABLE);
+  ms_generate_options o = {
+    .temperature = field_number(L, table, "temperature", 1), .top_p = field_number(L, table, "top_p", 1),
+    .min_p = field_number(L, table, "min_p", 0), .top_k = (size_t)field_number(L, table, "top_k", 0),
+    .repetition_penalty = field_number(L, table, "repetition_penalty", 1),
+    .frequency_penalty = field_number(L, table, "frequency_penalty", 0),
+    .presence_penalty = field_number(L, table, "presence_penalty", 0),
+    .logprobs = (size_t)field_number(L, table, "logprobs", 0), .has_seed = 1
+  };
+  lua_getfield(L, table, "seed");
+  o.seed = seed_field(L, -1);
+  lua_getfield(L, table, "bias");                   /* { { id, value }, ... } */
+  o.bias_count = lua_istable(L, -1) ? lua_rawlen(L, -1) : 0;
+  ms_bias *bias = lua_newuserdata(L, (o.bias_count + 1) * sizeof *bias);
+  for (size_t i = 0; i < o.bias_count; i++) {
+    lua_rawgeti(L, -2, (int)i + 1);
+    lua_rawgeti(L, -1, 1);
+    lua_rawgeti(L, -2, 2);
+    bias[i] = (ms_bias){ .id = (int32_t)lua_tointeger(L, -2), .value = (float)lua_tonumber(L, -1) };
+    lua_pop(L, 3);
+  }
+  o.bias = bias;
+  return o;
+}
+
+/* {== Sampler ==================================================================================== */
+
+/* sample(options, logits, position, count) -> { id, ... } of `count` positions | nil, message, code */
+static int window_sample (lua_State *L) {
+  size_t vocabulary, held_count, drawn_count;
+  size_t position = (size_t)luaL_optnumber(L, 3, 0), count = (size_t)luaL_optnumber(L, 4, 1);
+  lua_settop(L, 4);
+  ms_generate_options options = read_options(L, 1);
+  const int32_t *held = id_list(L, 1, "held", &held_count), *drawn = id_list(L, 1, "generated", &drawn_count);
+  const float *logits = logit_list(L, 2, &vocabulary);
+  lua_newtable(L);
+  sampler s = { 0 };
+  sampler_scratch scratch = { 0 };
+  ms_error err;
+  ms_status status = options_check(&options, vocabulary, &err);
+  if (status == MS_OK) status = sampler_open(&s, &options, vocabulary, held, held_count, &err);
+  for (size_t i = 0; status == MS_OK && i < drawn_count; i++) sampler_count(&s, drawn[i]);
+  for (size_t i = 0; status == MS_OK && i < count; i++) {
+    int32_t id;
+    status = sampler_choose(&s, &scratch, logits, position + i, &id, &err);
+    lua_pushinteger(L, id);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  sampler_close(&s);
+  sampler_scratch_free(&scratch);
+  return status == MS_OK ? 1 : push_failure(L, &err);
+}
+
+/* logprobs(logits, id, count) -> log-probability, { { id, logprob }, ... } */
+static int window_logprobs (lua_State *L) {
+  size_t vocabulary, count = (size_t)luaL_checkinteger(L, 3);
+  ms_logprob top[MS_LOGPROBS_LIMIT];
+  const float *logits = logit_list(L, 1, &vocabulary);
+  lua_pushnumber(L, (lua_Number)sampler_logprobs(logits, vocabulary, (int32_t)luaL_checkinteger(L, 2), top, count));
+  lua_newtable(L);
+  for (size_t i = 0; i < count; i++) {
+    lua_newtable(L);
+    lua_pushinteger(L, top[i].id);
+    lua_rawseti(L, -2, 1);
+    lua_pushnumber(L, (lua_Number)top[i].logprob);
+    lua_rawseti(L, -2, 2);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  return 2;
+}
+
+/* random(seed, position) -> 16 hexadecimal digits, the number in [0, 1) made of them */
+static int window_random (lua_State *L) {
+  uint64_t seed = seed_field(L, 1);
+  size_t position = (size_t)luaL_checknumber(L, 2);
+  char digits[20];
+  snprintf(digits, sizeof digits, "%016llx", (unsigned long long)sampler_random(seed, position));
+  lua_pushstring(L, digits);
+  lua_pushnumber(L, sampler_uniform(seed, position));
+  return 2;
+}
+
+/* {== Text ======================================================================================= */
+
+/* text(pieces, stops, raw) -> what each piece and then the end released, whether a stop string was found */
+static int window_text (lua_State *L) {
+  lua_settop(L, 3);
+  size_t count = lua_rawlen(L, 1), stop_count = lua_istable(L, 2) ? lua_rawlen(L, 2) : 0, shown = 0;
+  ms_stop *stops = lua_newuserdata(L, (stop_count + 1) * sizeof *stops);
+  for (size_t i = 0; i < stop_count; i++) {
+    lua_rawgeti(L, 2, (int)i + 1);                  /* the table keeps the string */
+    stops[i].text = lua_tolstring(L, -1, &stops[i].bytes);
+    lua_pop(L, 1);
+  }
+  lua_newtable(L);
+  text_stream t;
+  ms_error err;
+  ms_status status = text_open(&t, stops, stop_count, lua_toboolean(L, 3), &err);
+  for (size_t i = 0; status == MS_OK && i <= count; i++) {
+    lua_rawgeti(L, 1, (int)i + 1);
+    size_t bytes;
+    const char *piece = lua_tolstring(L, -1, &bytes);
+    if (i < count) status = text_push(&t, piece, bytes, &err);
+    else text_finish(&t);
+    lua_pushlstring(L, t.data == NULL ? "" : t.data + shown, t.released - shown);
+    shown = t.released;
+    lua_rawseti(L, -3, (int)i + 1);
+    lua_pop(L, 1);
+  }
+  lua_pushboolean(L, t.stopped);
+  text_close(&t);
+  return status == MS_OK ? 2 : push_failure(L, &err);
+}
+
+static int window_is_utf8 (lua_State *L) {
+  size_t bytes;
+  const char *text = luaL_checklstring(L, 1, &bytes);
+  lua_pushboolean(L, text_is_utf8(text, bytes));
+  return 1;
+}
+
+/* {== Faults ===================================================================================== */
+
+static memory_system system_memory;
+static atomic_long allocations_left;
+
+static void *failing_allocate (size_t bytes) {
+  return atomic_fetch_sub(&allocations_left, 1) == 1 ? NULL : system_memory.allocate(bytes);
+}
+
+/* fail_allocation(n): the n-th allocation from now on fails, once; 0: none. Returns whether an earlier one has. */
+static int window_fail_allocation (lua_State *L) {
+  if (system_memory.allocate == NULL) {
+    system_memory = memory_table;
+    memory_table.allocate = failing_allocate;
+  }
+  long before = atomic_exchange(&allocations_left, (long)luaL_checkinteger(L, 1));
+  lua_pushboolean(L, before <= 0);
+  return 1;
+}
+
+static atomic_uint_least64_t clock_offset;
+
+static uint64_t moved_clock (void) {
+  return uv_hrtime() + atomic_load(&clock_offset);
+}
+
+/* advance_clock(ms): the engine's clock jumps ahead */
+static int window_advance_clock (lua_State *L) {
+  atomic_fetch_add(&clock_offset, (uint64_t)(luaL_checknumber(L, 1) * 1e6));
+  clock_table.now = moved_clock;
+  return 0;
+}
+
+/* readable(descriptor) -> whether poll(2) finds something to read */
+static int window_readable (lua_State *L) {
+  struct pollfd wanted = { .fd = (int)luaL_checkinteger(L, 1), .events = POLLIN };
+  lua_pushboolean(L, poll(&wanted, 1, 0) == 1);
+  return 1;
+}
+
+enum { CHILD_SECONDS = 60 };
+
+/* in_child(f) -> what f() returns in a forked process, as a string; "hung" when it takes too long */
+static int window_in_child (lua_State *L) {
+  int ends[2];
+  char text[1024] = "";
+  if (pipe(ends) != 0) return luaL_error(L, "no pipe");
+  pid_t child = fork();
+  if (child < 0) return luaL_error(L, "no child");
+  if (child == 0) {
+    lua_pushvalue(L, 1);
+    lua_pcall(L, 0, 1, 0);
+    const char *result = lua_tostring(L, -1);
+    if (result == NULL) result = luaL_typename(L, -1);
+    if (write(ends[1], result, strlen(result)) < 0) _exit(1);
+    _exit(0);
+  }
+  close(ends[1]);
+  struct pollfd wanted = { .fd = ends[0], .events = POLLIN };
+  if (poll(&wanted, 1, CHILD_SECONDS * 1000) <= 0) {
+    kill(child, SIGKILL);
+    snprintf(text, sizeof text, "hung");
+  } else if (read(ends[0], text, sizeof text - 1) <= 0) {
+    snprintf(text, sizeof text, "died");
+  }
+  close(ends[0]);
+  waitpid(child, NULL, 0);
+  lua_pushstring(L, text);
+  return 1;
+}
+
+/* {== Many threads =============================================================================== */
+
+enum { CROWD = 6, ROUNDS = 12 };
+
+typedef struct member {
+  pthread_t thread;
+  ms_engine *engine;
+  unsigned state;                        /* of a small generator: what this one does next */
+  int seen;                              /* jobs that ended */
+  char trouble[512];
+} member;
+
+static unsigned next_number (member *m, unsigned limit) {
+  m->state = m->state * 1664525u + 1013904223u;
+  return (m->state >> 8) % limit;
+}
+
+static int complain (member *m, ms_status status, const ms_error *err, ms_status allowed) {
+  if (status == MS_OK || status == allowed) return 0;
+  snprintf(m->trouble, sizeof m->trouble, "%s", err->message);
+  return 1;
+}
+
+/* Takes some events, perhaps cancels, perhaps lets go before the end. */
+static void follow (member *m, ms_job *job) {
+  unsigned patience = next_number(m, 12), cancel_at = next_number(m, 8);
+  ms_event event;
+  while (!ms_job_finished(job) && patience-- != 0) {
+    if (patience == cancel_at) ms_job_cancel(job);
+    ms_job_wait(job, 20);
+    if (ms_job_poll(job, &event)) ms_event_clear(&event);
+  }
+  m->seen += ms_job_finished(job);
+}
+
+static void play (member *m, ms_session *session) {
+  int32_t tokens[96];
+  ms_error err;
+  ms_generate_options options;
+  ms_engine_stats stats;
+  for (size_t i = 0; i < 96; i++) tokens[i] = (int32_t)(2 + i % (3 + m->state % 7));
+  for (int round = 0; round < ROUNDS && m->trouble[0] == '\0'; round++) {
+    ms_job *job;
+    if (complain(m, ms_session_sync(session, tokens, 1 + next_number(m, 95), &err), &err, MS_EBUSY)) return;
+    ms_generate_options_default(session, &options);
+    options.max_tokens = next_number(m, 6);
+    options.deadline_ms = next_number(m, 4) == 0 ? 5 : -1;
+    if (complain(m, ms_job_start(session, &options, &job, &err), &err, MS_EBUSY)) return;
+    if (job == NULL) continue;
+    if (next_number(m, 2)) ms_job_descriptor(job, &err);
+    follow(m, job);
+    ms_engine_get_stats(m->engine, &stats);
+    if (next_number(m, 3) == 0) ms_engine_set_threads(m->engine, 1 + next_number(m, 3), &err);
+    ms_job_release(job);
+  }
+}
+
+static void *take_part (void *argument) {
+  member *m = argument;
+  ms_session *session;
+  ms_error err;
+  if (complain(m, ms_session_open(m->engine, 128, &session, &err), &err, MS_OK)) return NULL;
+  play(m, session);
+  ms_session_release(session);
+  return NULL;
+}
+
+/* crowd(path, seed) -> jobs seen to their end by threads that share one engine | nil, message */
+static int window_crowd (lua_State *L) {
+  member members[CROWD] = { 0 };
+  ms_engine_options options;
+  ms_engine *engine;
+  ms_error err;
+  int seen = 0;
+  ms_engine_options_default(&options);
+  options.path = luaL_checkstring(L, 1);
+  options.threads = 2;
+  if (ms_engine_open(&options, &engine, &err) != MS_OK) return push_failure(L, &err);
+  for (unsigned i = 0; i < CROWD; i++) {
+    members[i].engine = engine;
+    members[i].state = (unsigned)luaL_checkinteger(L, 2) * CROWD + i;
+    if (pthread_create(&members[i].thread, NULL, take_part, &members[i]) != 0) return luaL_error(L, "no thread");
+  }
+  for (size_t i = 0; i < CROWD; i++) pthread_join(members[i].thread, NULL);
+  ms_engine_release(engine);
+  for (size_t i = 0; i < CROWD; i++) {
+    seen += members[i].seen;
+    if (members[i].trouble[0] == '\0') continue;
+    lua_pushnil(L);
+    lua_pushstring(L, members[i].trouble);
+    return 2;
+  }
+  lua_pushinteger(L, seen);
+  return 1;
+}
+
+static const luaL_Reg functions[] = {
+  { "sample", window_sample },
+  { "logprobs", window_logprobs },
+  { "random", window_random },
+  { "text", window_text },
+  { "is_utf8", window_is_utf8 },
+  { "fail_allocation", window_fail_allocation },
+  { "advance_clock", window_advance_clock },
+  { "readable", window_readable },
+  { "in_child", window_in_child },
+  { "crowd", window_crowd },
+  { NULL, NULL }
+};
+
+static void set_constant (lua_State *L, const char *name, int value) {
+  lua_pushinteger(L, value);
+  lua_setfield(L, -2, name);
+}
+
+void register_runtime_internals (lua_State *L) {
+  luaL_setfuncs(L, functions, 0);
+  set_constant(L, "STEP_ROWS", STEP_ROWS);
+  set_constant(L, "EVENT_LIMIT", EVENT_LIMIT);
+  set_constant(L, "MARK_LIMIT", MARK_LIMIT);
+}

@@ -1,0 +1,82 @@
+--- What the specs of the binding share: the oracle's tiny model, and programs run in a process of their own.
+local support = require "spec.support"
+local moonseek = require "moonseek"
+
+local tiny = { path = "spec/oracle/tiny", vocabulary = 512 }
+
+function tiny.open(options)
+  local copy = { path = tiny.path, threads = 1 }
+  for name, value in pairs(options or {}) do copy[name] = value end
+  return assert(moonseek.open(copy))
+end
+
+--- A session that holds `count` tokens (default 7), and its engine.
+function tiny.session(count, context)
+  local engine = tiny.open()
+  local session = assert(engine:session { context = context or 4096 })
+  assert(session:sync(tiny.tokens(count or 7)))
+  return session, engine
+end
+
+function tiny.tokens(count)
+  local ids = {}
+  for i = 1, count do ids[i] = (i * 37 + 11) % tiny.vocabulary end
+  return ids
+end
+
+--- The scenario that has to work however hostile the circumstances: the same text of ids each time.
+function tiny.scenario(engine)
+  local session = assert(engine:session { context = 256 })
+  assert(session:sync { 5, 6, 7 })
+  local logits = assert(session:logits())
+  assert(#logits == tiny.vocabulary and #logits:top(3) == 3)
+  local result = assert(session:generate { max_tokens = 4, seed = 1, ignore_eos = true, on_event = function() end })
+  assert(session:append { 8 })
+  for event in session:stream { max_tokens = 3, ignore_eos = true } do
+    if event.type == "token" then break end
+  end
+  assert(session:append { 9 })
+  local job = assert(session:start { max_tokens = 2, ignore_eos = true })
+  while not job:finished() do
+    job:poll()
+    job:wait(10)
+  end
+  assert(job:result()).tokens:totable()
+  job:close()
+  session:close()
+  return table.concat(result.tokens:totable(), " ")
+end
+
+--- Every method of an object, found without asking it.
+function tiny.methods(object)
+  local index = debug.getmetatable(object).__index
+  if type(index) ~= "table" then
+    local _, methods = debug.getupvalue(index, 1)
+    index = methods
+  end
+  return index
+end
+
+--- Runs `script` in a new interpreter like this one and returns its exit status (128 + n: ended by signal n), its
+-- output, and how many seconds passed between its line "leaving", if it printed one, and its end.
+-- `signal`, if given, is sent after `after` seconds; a program that lives a second longer is killed (status 137).
+function tiny.run(script, signal, after)
+  local at = 0
+  while arg[at - 1] do at = at - 1 end
+  local folder = support.temporary_folder()
+  support.write_file(folder .. "/script.lua", [[
+    require "spec.support"
+    function leaving() io.write("leaving ", io.popen("date +%s%N"):read("*l"), "\n") io.flush() end
+  ]] .. script)
+  local command = "timeout --foreground --preserve-status -k 1 -s %s %s %s %s/script.lua 2>&1; "
+    .. "echo status $? $(date +%%s%%N)"
+  local pipe = assert(io.popen(command:format(signal or "KILL", after or 60, arg[at], folder)))
+  local output = pipe:read("*a")
+  pipe:close()
+  support.remove(folder)
+  local text, status, ended = output:match("^(.-)status (%d+) (%d+)%s*$")
+  local left = text:match("leaving (%d+)")
+  return tonumber(status), text, left and (tonumber(ended) - tonumber(left)) / 1e9
+end
+
+return tiny
