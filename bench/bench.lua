@@ -20,7 +20,8 @@ local engine = assert(moonseek.open { path = "models/pocket", threads = threads,
 local info = engine:info()
 print(("moonseek %s, %s, %s kernels, %d threads, %s"):format(moonseek._VERSION, info.architecture, info.kernels,
   info.threads, info.numerics))
-print(("%8s %14s %16s %14s %16s %12s"):format("tokens", "read tok/s", "CPU ms/token", "write tok/s", "CPU ms/token", "session MB"))
+print(("%8s %14s %16s %14s %16s %12s"):format("tokens", "read tok/s", "CPU ms/token", "write tok/s", "CPU ms/token",
+  "session MB"))
 
 for _, depth in ipairs(depths) do
   local item = tasks.turns(tasks.item("needle", { tokens = depth, facts = 16, questions = 1, seed = depth }))[1]
@@ -32,8 +33,9 @@ for _, depth in ipairs(depths) do
   clock = os.clock()
   local wrote = assert(session:generate { max_tokens = generated, temperature = 0, ignore_eos = true })
   local write_cpu = os.clock() - clock
-  print(("%8d %14.0f %16.3f %14.0f %16.3f %12.2f"):format(read.usage.read, read.usage.read / read.timing.prefill_ms * 1000,
-    read_cpu / read.usage.read * 1000, #wrote.tokens / wrote.timing.decode_ms * 1000, write_cpu / #wrote.tokens * 1000,
+  local count, written = read.usage.read, #wrote.tokens
+  print(("%8d %14.0f %16.3f %14.0f %16.3f %12.2f"):format(count, count / read.timing.prefill_ms * 1000,
+    read_cpu / count * 1000, written / wrote.timing.decode_ms * 1000, write_cpu / written * 1000,
     engine:stats().session_bytes / 1e6))
   session:close()
 end

@@ -1,5 +1,5 @@
---- The table of docs/numerics.md: every numerics mode against the oracle's logits, `make oracle`. Differences and KL are
--- taken at the positions whose logits the oracle stores, top-1 at all.
+--- The table of docs/numerics.md: every numerics mode against the oracle's logits, `make oracle`. Differences
+-- and KL are taken at the positions whose logits the oracle stores, top-1 at all.
 package.path = "./?.lua;./lua/?/init.lua;" .. package.path
 local support = require "spec.support"
 local internals = support.internals()
@@ -41,8 +41,8 @@ for _, checkpoint in ipairs { "tiny", "tinypro" } do
       end
       local result = internals.compare(want.bytes, table.concat(rows), columns)
       local top1 = share_equal(integers(expected[("n%d.argmax"):format(length)]), internals.argmax(got, columns))
-      print(("| %s | %s | %s | %d | %d | %.1e | %.1e | %.3f |"):format(checkpoint, compared[1], compared[2], length, want.shape[1], result.max,
-        result.kl_mean, top1))
+      print(("| %s | %s | %s | %d | %d | %.1e | %.1e | %.3f |"):format(checkpoint, compared[1], compared[2], length,
+        want.shape[1], result.max, result.kl_mean, top1))
     end
   end
 end

@@ -118,8 +118,10 @@ local function sum(engine)
   heading("One product, without and with thinking")
   local function ask(mode)
     local session = assert(engine:session { context = 4096 })
-    assert(session:append { { control = "<｜begin▁of▁sentence｜>" }, { control = "<｜User｜>" }, { text = "What is 4817 * 36?" },
-      { control = "<｜Assistant｜>" }, { control = mode } })
+    assert(session:append {
+      { control = "<｜begin▁of▁sentence｜>" }, { control = "<｜User｜>" }, { text = "What is 4817 * 36?" },
+      { control = "<｜Assistant｜>" }, { control = mode },
+    })
     local result = answer(session, "    ")
     session:close()
     return result.text:match("([^>]*)$")
@@ -133,7 +135,8 @@ end
 local function interruption(engine)
   heading("Interrupting")
   local session = assert(engine:session { context = 65536 })
-  local turn = tasks.turns(tasks.item("needle", { tokens = 8000, facts = 16, questions = 1, held_out = true, seed = 7 }))[1]
+  local item = tasks.item("needle", { tokens = 8000, facts = 16, questions = 1, held_out = true, seed = 7 })
+  local turn = tasks.turns(item)[1]
   assert(session:append(turn.prompt))
   local result = read_with_progress(session, function(done, total) return done > total / 3 end)
   show(("  cancelled (finish_reason \"%s\"); %d tokens are read and kept. Going on:\n"):format(
@@ -148,8 +151,10 @@ local function summary(engine, session)
   heading("What it took")
   local stats = engine:stats()
   local plan = assert(engine:memory { context = 1048576 })
-  show(("  reading     %7.0f tokens/s   (%d tokens)\n"):format(stats.prefill_tokens / stats.prefill_ms * 1000, stats.prefill_tokens))
-  show(("  generating  %7.0f tokens/s   (%d tokens)\n"):format(stats.decode_tokens / stats.decode_ms * 1000, stats.decode_tokens))
+  for _, row in ipairs { { "reading", "prefill" }, { "generating", "decode" } } do
+    local tokens, ms = stats[row[2] .. "_tokens"], stats[row[2] .. "_ms"]
+    show(("  %-10s %7.0f tokens/s   (%d tokens)\n"):format(row[1], tokens / ms * 1000, tokens))
+  end
   show(("  a session of %d tokens holds %.1f MB; one of 1,048,576 would hold %.0f MB (%d bytes a token)\n"):format(
     session:position(), stats.session_bytes / 1e6, plan.session / 1e6, plan.per_token))
 end

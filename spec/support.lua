@@ -58,8 +58,8 @@ end
 
 --- Token ids of spec/oracle/tokens_NAME.txt.
 function support.oracle_tokens(name)
-  local ids = {}
-  for id in support.read_file(("spec/oracle/tokens_%s.txt"):format(name)):gmatch("%d+") do ids[#ids + 1] = tonumber(id) end
+  local ids, text = {}, support.read_file(("spec/oracle/tokens_%s.txt"):format(name))
+  for id in text:gmatch("%d+") do ids[#ids + 1] = tonumber(id) end
   return ids
 end
 

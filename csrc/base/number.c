@@ -16,6 +16,7 @@ float e4m3_decode (uint8_t code) {
 */
 static uint8_t encode_magnitude (float magnitude, int lowest, int mantissa) {
   int exponent;
+  if (magnitude == 0) return 0;          /* frexpf gives it exponent 0 */
   frexpf(magnitude, &exponent);
   exponent = exponent - 1 < lowest ? lowest : exponent - 1;
   int steps = (int)rintf(ldexpf(magnitude, mantissa - exponent));

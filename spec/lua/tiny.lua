@@ -2,7 +2,8 @@
 local support = require "spec.support"
 local moonseek = require "moonseek"
 
-local tiny = { path = "spec/oracle/tiny", vocabulary = 512 }
+-- patience: seconds that a program may take to end; sanitizers make everything slow.
+local tiny = { path = "spec/oracle/tiny", vocabulary = 512, patience = os.getenv("LD_PRELOAD") and 10 or 1 }
 
 function tiny.open(options)
   local copy = { path = tiny.path, threads = 1 }
@@ -58,19 +59,27 @@ function tiny.methods(object)
 end
 
 --- Runs `script` in a new interpreter like this one and returns its exit status (128 + n: ended by signal n), its
--- output, and how many seconds passed between its line "leaving", if it printed one, and its end.
--- `signal`, if given, is sent after `after` seconds; a program that lives a second longer is killed (status 137).
-function tiny.run(script, signal, after)
+-- output, and how many seconds passed between its line "leaving", if it printed one, and its end. `strike(name)` in
+-- the script prints that line and sends the program a signal a moment later.
+local prelude = [[
+  require "spec.support"
+  function leaving()
+    io.write("leaving ", io.popen("date +%s%N"):read("*l"), "\n")
+    io.flush()
+  end
+  function strike(signal)
+    leaving()
+    os.execute(("(sleep 0.2; kill -%s $PPID) >/dev/null 2>&1 &"):format(signal))
+  end
+]]
+
+function tiny.run(script)
   local at = 0
   while arg[at - 1] do at = at - 1 end
   local folder = support.temporary_folder()
-  support.write_file(folder .. "/script.lua", [[
-    require "spec.support"
-    function leaving() io.write("leaving ", io.popen("date +%s%N"):read("*l"), "\n") io.flush() end
-  ]] .. script)
-  local command = "timeout --foreground --preserve-status -k 1 -s %s %s %s %s/script.lua 2>&1; "
-    .. "echo status $? $(date +%%s%%N)"
-  local pipe = assert(io.popen(command:format(signal or "KILL", after or 60, arg[at], folder)))
+  support.write_file(folder .. "/script.lua", prelude .. script)
+  local command = "timeout --foreground --preserve-status -s KILL 60 %s %s/script.lua 2>&1; echo status $? $(date +%%s%%N)"
+  local pipe = assert(io.popen(command:format(arg[at], folder)))
   local output = pipe:read("*a")
   pipe:close()
   support.remove(folder)

@@ -19,7 +19,9 @@ end
 --- The rows of `packed` at the given positions (from 0).
 local function rows_at(packed, positions, columns)
   local rows = {}
-  for i, position in ipairs(positions) do rows[i] = packed:sub(position * columns * 4 + 1, (position + 1) * columns * 4) end
+  for i, position in ipairs(positions) do
+    rows[i] = packed:sub(position * columns * 4 + 1, (position + 1) * columns * 4)
+  end
   return table.concat(rows)
 end
 
