@@ -5,8 +5,9 @@
   deepseek-v4-vectors.txt   20,000 strings for deepseek-v4-tokenizer.json
   shuffled-*                a small trained vocabulary, its ids shuffled, its merges as arrays
   disordered-*              merges in an order in which they cannot have been learnt, several to one token
+  splits.txt                short strings of every class of character, and the lengths of their pieces in bytes
 
-A line is the text, a tab, the ids; control bytes, "%" and DEL are written as %XX. Control tokens are taken
+A line is the text, a tab, the ids (the lengths); control bytes, "%" and DEL are written as %XX. Control tokens are taken
 out of the copy that the library reads: it would find them in text, and we never do.
 With arguments COUNT SEED FILE it writes only that many other strings for the V4 vocabulary to FILE.
 """
@@ -206,6 +207,19 @@ def disordered(frame, rng):
                                                    "merges": merges}}
 
 
+NASTY = list("abZé中龥龦ひー・한1２½!<+€。 \u00a0\u3000\n\r\t\x00") + ["\u0301", "\u200d", "\U0001d400", "👍", " ", "\n", "a"]
+
+
+def write_splits(path, tokenizer, rng):
+    with open(path, "w", encoding="utf-8", newline="\n") as out:
+        for _ in range(1000):
+            text = "".join(rng.choice(NASTY) for _ in range(rng.randint(2, 8)))
+            pieces = tokenizer.pre_tokenizer.pre_tokenize_str(text)
+            lengths = (str(len(text[start:end].encode())) for _, (start, end) in pieces)
+            out.write(f"{escape(text)}\t{' '.join(lengths)}\n")
+    print(path, os.path.getsize(path), "bytes")
+
+
 def main():
     if len(sys.argv) == 4:
         tokenizer, tokens = v4()
@@ -215,6 +229,8 @@ def main():
     maker = Maker(20260731, tokens)
     strings = v4_strings(maker, 20000)
     write_vectors(os.path.join(HERE, "deepseek-v4-vectors.txt"), tokenizer, strings)
+
+    write_splits(os.path.join(HERE, "splits.txt"), tokenizer, random.Random(3))
 
     file = shuffled(strings, maker.random)
     save("shuffled-tokenizer.json", file)

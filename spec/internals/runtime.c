@@ -191,8 +191,8 @@ static void *failing_allocate (size_t bytes) {
   return atomic_fetch_sub(&allocations_left, 1) == 1 ? NULL : system_memory.allocate(bytes);
 }
 
-/* fail_allocation(n): the n-th allocation from now on fails, once; 0: none. Returns whether an earlier one has. */
-static int window_fail_allocation (lua_State *L) {
+/* fail_later(n): the n-th allocation from now on fails, once; 0: none. Returns whether an earlier one has. */
+static int window_fail_later (lua_State *L) {
   if (system_memory.allocate == NULL) {
     system_memory = memory_table;
     memory_table.allocate = failing_allocate;
@@ -355,7 +355,7 @@ static const luaL_Reg functions[] = {
   { "random", window_random },
   { "text", window_text },
   { "is_utf8", window_is_utf8 },
-  { "fail_allocation", window_fail_allocation },
+  { "fail_later", window_fail_later },
   { "advance_clock", window_advance_clock },
   { "readable", window_readable },
   { "in_child", window_in_child },

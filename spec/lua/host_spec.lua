@@ -65,7 +65,7 @@ end)
 local busy = {
   prefill = [[
     tiny = require "spec.lua.tiny"
-    session, engine = tiny.session(1, 200000)
+    session, engine = tiny.session(1, 300000)
     assert(session:sync(tiny.tokens(200000)))
     job = assert(session:start { max_tokens = 0 })
     local event

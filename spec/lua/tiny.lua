@@ -58,9 +58,6 @@ function tiny.methods(object)
   return index
 end
 
---- Runs `script` in a new interpreter like this one and returns its exit status (128 + n: ended by signal n), its
--- output, and how many seconds passed between its line "leaving", if it printed one, and its end. `strike(name)` in
--- the script prints that line and sends the program a signal a moment later.
 local prelude = [[
   require "spec.support"
   function leaving()
@@ -73,12 +70,16 @@ local prelude = [[
   end
 ]]
 
+--- Runs `script` in a new interpreter like this one and returns its exit status (128 + n: ended by signal n), its
+-- output, and how many seconds passed between its line "leaving", if it printed one, and its end. `strike(name)` in
+-- the script prints that line and sends the program a signal a moment later.
 function tiny.run(script)
   local at = 0
   while arg[at - 1] do at = at - 1 end
   local folder = support.temporary_folder()
   support.write_file(folder .. "/script.lua", prelude .. script)
-  local command = "timeout --foreground --preserve-status -s KILL 60 %s %s/script.lua 2>&1; echo status $? $(date +%%s%%N)"
+  local command = "timeout --foreground --preserve-status -s KILL 60 %s %s/script.lua 2>&1; "
+    .. "echo status $? $(date +%%s%%N)"
   local pipe = assert(io.popen(command:format(arg[at], folder)))
   local output = pipe:read("*a")
   pipe:close()

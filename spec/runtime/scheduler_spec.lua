@@ -193,9 +193,9 @@ describe("a fault", function()
     local expected, failures, n = scenario(engine), 0, 0
     repeat
       n = n + 1
-      internals.fail_allocation(n)
+      internals.fail_later(n)
       local worked, result = pcall(scenario, engine)
-      local hit = internals.fail_allocation(0)
+      local hit = internals.fail_later(0)
       if not worked then
         failures = failures + 1
         assert.truthy(tostring(result):find("out of memory", 1, true), result)
@@ -215,9 +215,9 @@ describe("a fault", function()
     for n = 1, 60 do
       local session = open(engine, 5)
       local held = session:tokens():totable()
-      internals.fail_allocation(n)
+      internals.fail_later(n)
       local result, _, code = session:generate(options { max_tokens = 5, seed = 5 })
-      internals.fail_allocation(0)
+      internals.fail_later(0)
       if not result then
         assert.equal("ENOMEM", code)
         local kept = session:tokens():totable()

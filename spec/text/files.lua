@@ -74,15 +74,15 @@ function files.refuses(bytes, code, part)
   assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
 end
 
---- Lines of spec/data/NAME-vectors.txt as text, "id id id".
+--- Lines of spec/data/NAME as text, "number number ...".
 function files.vectors(name)
-  local next_line = io.lines("spec/data/" .. name .. "-vectors.txt")
+  local next_line = io.lines("spec/data/" .. name)
   return function()
     local line = next_line()
     if not line then return nil end
-    local text, ids = line:match("^([^\t]*)\t(.*)$")
+    local text, numbers = line:match("^([^\t]*)\t(.*)$")
     text = text:gsub("%%(%x%x)", function(code) return string.char(tonumber(code, 16)) end)
-    return text, ids
+    return text, numbers
   end
 end
 
