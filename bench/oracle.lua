@@ -6,15 +6,6 @@ local internals = support.internals()
 
 local pairs_compared = { { "exact", "plain" }, { "reference", "ref" }, { "fast", "plain" }, { "fast", "ref" } }
 
-local function integers(tensor)
-  local values = {}
-  for at = 1, #tensor.bytes, 4 do
-    local a, b, c, d = tensor.bytes:byte(at, at + 3)
-    values[#values + 1] = a + b * 2 ^ 8 + c * 2 ^ 16 + d * 2 ^ 24
-  end
-  return values
-end
-
 local function share_equal(a, b)
   local equal = 0
   for i = 1, #a do if a[i] == b[i] then equal = equal + 1 end end
@@ -35,12 +26,12 @@ for _, checkpoint in ipairs { "tiny", "tinypro" } do
       if want.shape[1] == length then
         rows[1] = got
       else
-        for i, position in ipairs(integers(expected[("n%d.positions"):format(length)])) do
+        for i, position in ipairs(support.integers(expected[("n%d.positions"):format(length)])) do
           rows[i] = got:sub(position * columns * 4 + 1, (position + 1) * columns * 4)
         end
       end
       local result = internals.compare(want.bytes, table.concat(rows), columns)
-      local top1 = share_equal(integers(expected[("n%d.argmax"):format(length)]), internals.argmax(got, columns))
+      local top1 = share_equal(support.integers(expected[("n%d.argmax"):format(length)]), internals.argmax(got, columns))
       print(("| %s | %s | %s | %d | %d | %.1e | %.1e | %.3f |"):format(checkpoint, compared[1], compared[2], length,
         want.shape[1], result.max, result.kl_mean, top1))
     end

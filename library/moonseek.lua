@@ -148,17 +148,17 @@ function tokenizer:close() end
 ---@class moonseek.Tokens
 ---@operator len: integer
 ---@field [integer] integer?
-local tokens = {}
+local packed = {}
 
 ---@param i integer
 ---@param j? integer
 ---@return moonseek.Tokens
-function tokens:sub(i, j) end
+function packed:sub(i, j) end
 
 ---@return integer[]
-function tokens:totable() end
+function packed:totable() end
 
-function tokens:close() end
+function packed:close() end
 
 ---@class moonseek.GenerateOptions
 ---@field max_tokens? integer

@@ -83,4 +83,11 @@ function support.oracle(name)
   return tensors
 end
 
+--- The values of an I32 tensor of the oracle, none of them negative.
+function support.integers(tensor)
+  local values = {}
+  for at = 1, #tensor.bytes, 4 do values[#values + 1] = little_endian(tensor.bytes, at, 4) end
+  return values
+end
+
 return support

@@ -25,15 +25,6 @@ local function rows_at(packed, positions, columns)
   return table.concat(rows)
 end
 
-local function integers(tensor)
-  local values = {}
-  for at = 1, #tensor.bytes, 4 do
-    local a, b, c, d = tensor.bytes:byte(at, at + 3)
-    values[#values + 1] = a + b * 2 ^ 8 + c * 2 ^ 16 + d * 2 ^ 24
-  end
-  return values
-end
-
 local function quantile(values, q)
   local sorted = {}
   for i, value in ipairs(values) do sorted[i] = value end
@@ -49,10 +40,10 @@ describe("model_forward in exact", function()
         it(("meets the plain logits of %s, %d tokens in chunks of %d"):format(checkpoint, length, chunk), function()
           local got = logits(checkpoint, "exact", length, chunk)
           local want = expected[("n%d.logits"):format(length)]
-          local positions = integers(expected[("n%d.positions"):format(length)])
+          local positions = support.integers(expected[("n%d.positions"):format(length)])
           local result = internals.compare(want.bytes, rows_at(got, positions, want.shape[2]), want.shape[2])
           assert.is_true(result.max < 1e-4, "largest difference " .. result.max)
-          assert.same(integers(expected[("n%d.argmax"):format(length)]), internals.argmax(got, want.shape[2]))
+          assert.same(support.integers(expected[("n%d.argmax"):format(length)]), internals.argmax(got, want.shape[2]))
         end)
       end
     end

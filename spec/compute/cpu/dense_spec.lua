@@ -3,20 +3,10 @@ local support = require "spec.support"
 local stages = require "spec.compute.cpu.stages"
 local internals = support.internals()
 
-local model = support.oracle("tinystage/model.safetensors")
 local modes = { "exact", "reference", "fast" }
 local eps = 1e-6
 
-local function value(mode, key)
-  return assert(stages.array(mode == "reference" and mode or "exact", key), key)
-end
-
-local function weight(name)
-  local tensor, scale = model[name .. ".weight"], model[name .. ".scale"]
-  return { type = tensor.type, shape = tensor.shape, bytes = tensor.bytes, scales = scale and scale.bytes }
-end
-
-local function row_of(packed, row, columns) return packed:sub(4 * (row - 1) * columns + 1, 4 * row * columns) end
+local value, weight, row_of = stages.value, stages.weight, stages.row_of
 
 --- exact: float32 sums in any order give 3e-6. reference: a flipped rounding here and there. fast sums in another
 --- order than exact; only integer activations would make it differ more, and none are used here.

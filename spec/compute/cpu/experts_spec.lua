@@ -7,16 +7,7 @@ local model = support.oracle("tinystage/model.safetensors")
 local tokens = internals.pack_ids(support.oracle_tokens("stage"))
 local rows, width, experts, top_k = 140, 128, 4, 2
 
-local function value(mode, key)
-  return assert(stages.array(mode == "reference" and mode or "exact", key), key)
-end
-
-local function weight(name)
-  local tensor, scale = model[name .. ".weight"], model[name .. ".scale"]
-  return { type = tensor.type, shape = tensor.shape, bytes = tensor.bytes, scales = scale and scale.bytes }
-end
-
-local function row_of(packed, row, columns) return packed:sub(4 * (row - 1) * columns + 1, 4 * row * columns) end
+local value, weight, row_of = stages.value, stages.weight, stages.row_of
 
 --- The oracle lists ids by score; the stage by id. Both sorted by id, weights with them.
 local function by_id(ids, weights, columns)

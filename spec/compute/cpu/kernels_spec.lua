@@ -1,5 +1,6 @@
 --- Kernels: codes and functions against the oracle and arithmetic, and the same bits at every level.
 local support = require "spec.support"
+local stages = require "spec.compute.cpu.stages"
 local internals = support.internals()
 
 local levels = internals.kernel_levels()
@@ -45,7 +46,7 @@ local function weight_of(type, rows, columns)
   return w
 end
 
-local function row_of(floats, row, columns) return floats:sub(4 * (row - 1) * columns + 1, 4 * row * columns) end
+local row_of = stages.row_of
 
 local function is_nan(x) return x ~= x end
 

@@ -22,6 +22,24 @@ function stages.array(numerics, key)
   return tensor.type == "BF16" and internals.widen(tensor.bytes) or tensor.bytes
 end
 
+--- The same for a numerics mode that the oracle may lack: `fast` is compared with the unrounded values.
+function stages.value(numerics, key)
+  return assert(stages.array(numerics == "reference" and numerics or "exact", key), key)
+end
+
+local model = support.oracle("tinystage/model.safetensors")
+
+--- A matrix of spec/oracle/tinystage as the windows take it.
+function stages.weight(name)
+  local tensor, scale = model[name .. ".weight"], model[name .. ".scale"]
+  return { type = tensor.type, shape = tensor.shape, bytes = tensor.bytes, scales = scale and scale.bytes }
+end
+
+--- Row `row`, from 1, of a packed array.
+function stages.row_of(packed, row, columns)
+  return packed:sub(4 * (row - 1) * columns + 1, 4 * row * columns)
+end
+
 --- What a layer takes: the streams of the one before, or the embedding once a stream.
 function stages.input_streams(numerics, layer)
   if layer > 0 then return stages.array(numerics, ("layers.%d.streams"):format(layer - 1)) end
