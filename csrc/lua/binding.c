@@ -73,6 +73,12 @@ static int handle_tostring (lua_State *L) {
 void new_handle_type (lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta,
                       lua_CFunction close) {
   luaL_newmetatable(L, type);
+  lua_getfield(L, -1, "methods");
+  if (!lua_isnil(L, -1)) {                     /* loaded before in this state: one type has one set of methods */
+    lua_remove(L, -2);
+    return;
+  }
+  lua_pop(L, 1);
   lua_pushstring(L, type);
   lua_setfield(L, -2, "__name");
   lua_pushboolean(L, 0);
@@ -89,6 +95,8 @@ void new_handle_type (lua_State *L, const char *type, const luaL_Reg *methods, c
   luaL_setfuncs(L, methods, 0);
   lua_pushcfunction(L, close);
   lua_setfield(L, -2, "close");
+  lua_pushvalue(L, -1);
+  lua_setfield(L, -3, "methods");
   lua_getfield(L, -2, "__index");              /* a type with its own __index finds its methods itself */
   if (lua_isnil(L, -1)) {
     lua_pushvalue(L, -2);

@@ -303,6 +303,8 @@ static void play (member *m, ms_session *session) {
     if (complain(m, ms_job_start(session, &options, &job, &err), &err, MS_EBUSY)) return;
     if (job == NULL) continue;
     if (next_number(m, 2)) ms_job_descriptor(job, &err);
+    size_t read = ms_session_read(session), position = ms_session_position(session);
+    if (read > position) snprintf(m->trouble, sizeof m->trouble, "%zu of %zu tokens are read", read, position);
     follow(m, job);
     ms_engine_get_stats(m->engine, &stats);
     if (next_number(m, 3) == 0) ms_engine_set_threads(m->engine, 1 + next_number(m, 3), &err);

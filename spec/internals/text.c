@@ -5,7 +5,6 @@
 
 #include "internals.h"
 
-void register_text_internals (lua_State *L);
 
 enum { THREADS = 4, ROUNDS = 3 };
 

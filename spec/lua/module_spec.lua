@@ -15,6 +15,21 @@ describe("require", function()
     for name in pairs(_G) do assert.is_true(names[name], name) end
     assert.same(before, { internals.floating_point() })
   end)
+
+  it("L20: gives working objects again when package.loaded was cleared in between", function()
+    package.loaded["moonseek"], package.loaded["moonseek.core"], package.loaded["moonseek.session"] = nil, nil, nil
+    assert.is_function(require("moonseek.core").open)
+    package.loaded["moonseek.core"] = nil
+    local again = require "moonseek"
+    assert.is_true(again ~= moonseek)
+    for _, module in ipairs { moonseek, again } do
+      local engine = assert(module.open { path = tiny.path })
+      local session = assert(engine:session { context = 16 })
+      assert(session:sync { 1, 2, 3 })
+      assert.equal(1, #assert(session:generate { max_tokens = 1, temperature = 0 }).tokens)
+      engine:close()
+    end
+  end)
 end)
 
 describe("moonseek.version", function()

@@ -16,16 +16,16 @@ end
 --- About `bytes` bytes, made of strings of a thousand characters in an order that does not repeat soon.
 local function random_text(bytes, character)
   local random, parts, blocks = random_source(7), {}, {}
-  for i = 1, 500 do
+  for i = 1, 100 do
     local block = {}
     for j = 1, 1000 do block[j] = character(random) end
     blocks[i] = table.concat(block)
   end
   local length = 0
   while length < bytes do
-    local block = blocks[random(500) + 1]
-    local from = random(300) + 1
-    parts[#parts + 1] = #block > 1000 and block or block:sub(from)
+    local block = blocks[random(100) + 1]
+    local from = 3 * random(100) + 1                  -- between characters of three bytes
+    parts[#parts + 1] = block:sub(from)
     length = length + #parts[#parts]
   end
   return table.concat(parts)

@@ -13,10 +13,10 @@ typedef struct cpu_blas cpu_blas;
 ** The process's OpenBLAS, opened at the first call; NULL when there is none. Never closed: a library with
 ** threads cannot be unloaded.
 */
-const cpu_blas *cpu_blas_open (void);
+cpu_blas *cpu_blas_open (void);
 
 /* out [rows, outputs] = x [rows, columns] times w [outputs, columns] transposed; strides in floats. */
-void cpu_blas_product (const cpu_blas *blas, size_t rows, size_t outputs, size_t columns, const float *x,
+void cpu_blas_product (cpu_blas *blas, size_t rows, size_t outputs, size_t columns, const float *x,
                        size_t x_stride, const float *w, float *out, size_t out_stride);
 
 #endif

@@ -261,7 +261,7 @@ static void cpu_close (backend *be) {
 
 static ms_status cpu_start (backend *be, ms_error *err) {
   cpu_backend *cpu = cpu_of(be);
-  if (be->numerics == MS_EXACT && cpu->blas == NULL) cpu->blas = cpu_blas_open();
+  if (be->numerics == MS_EXACT) cpu->blas = cpu_blas_open();
   return cpu_pool_start(cpu->pool, err);
 }
 

@@ -12,7 +12,7 @@ typedef struct cpu_backend {
   backend base;                                    /* first: a backend * is a cpu_backend * */
   const cpu_kernels *kernels;
   cpu_pool *pool;
-  const cpu_blas *blas;                            /* of `exact`; NULL: own kernels */
+  cpu_blas *blas;                            /* of `exact`; NULL: own kernels */
   /* Work space of the stage in flight; grows on demand, never with the context. */
   void *scratch[5]; size_t scratch_size[5];        /* [0], [1] of the stage, [2], [3] of cpu_product, [4] of select */
 } cpu_backend;
