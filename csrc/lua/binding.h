@@ -64,7 +64,8 @@ int64_t check_integer (lua_State *L, int index, int64_t low, int64_t high, const
 /*
 ** Where tokens are taken (a packed userdata, a table of ids, or, with a tokenizer, text or pieces). Raises
 ** on a wrong type; otherwise 1, or 0 with *err filled. *tokens is memory owned by a userdata left on the
-** stack: it stays valid while that value does.
+** stack: it stays valid while that value does. Ids given as such are compared with no vocabulary: a model may
+** have more rows than its tokenizer has ids. The caller keeps the tokenizer alive, for a finaliser may run.
 */
 int take_tokens (lua_State *L, int index, ms_tokenizer *tokenizer, ms_tokens **tokens, ms_error *err);
 

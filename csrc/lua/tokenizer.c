@@ -50,36 +50,6 @@ static void push_offsets (lua_State *L, const ms_tokenizer *tokenizer, const ms_
   }
 }
 
-/* tokenizer:encode(text) -> tokens;  tokenizer:encode(pieces) -> tokens, offsets */
-static int tokenizer_encode (lua_State *L) {
-  ms_tokens *tokens;
-  ms_error err;
-  lua_settop(L, 2);
-  ms_tokenizer *tokenizer = hold_tokenizer(L);
-  if (!take_tokens(L, 2, tokenizer, &tokens, &err)) return push_failure(L, &err);
-  if (lua_type(L, 2) == LUA_TSTRING) return 1;
-  push_offsets(L, tokenizer, tokens);
-  return 2;
-}
-
-/* tokenizer:count(text or pieces) -> number of tokens */
-static int tokenizer_count (lua_State *L) {
-  ms_tokens *tokens;
-  ms_error err;
-  lua_settop(L, 2);
-  if (!take_tokens(L, 2, hold_tokenizer(L), &tokens, &err)) return push_failure(L, &err);
-  lua_pushinteger(L, (lua_Integer)tokens->count);
-  return 1;
-}
-
-/* A place in a list of `count`, 1-based, negative from the end. */
-static int64_t check_place (lua_State *L, int index, int64_t count, int64_t absent) {
-  const int64_t far = INT64_C(1) << 53;
-  if (lua_isnoneornil(L, index)) return absent;
-  int64_t place = check_integer(L, index, -far, far, "place");
-  return place < 0 ? place + count + 1 : place;
-}
-
 /* The bytes of tokens first .. last (counted from 1) together, or 0 with *err filled. */
 static int measure (const ms_tokenizer *tokenizer, const ms_tokens *tokens, int64_t first, int64_t last,
                     size_t *total, ms_error *err) {
@@ -96,6 +66,41 @@ static int measure (const ms_tokenizer *tokenizer, const ms_tokens *tokens, int6
     *total += bytes;                                 /* at most 2^31 tokens of 2^16 bytes */
   }
   return 1;
+}
+
+/* tokenizer:encode(text) -> tokens;  tokenizer:encode(pieces) -> tokens, offsets */
+static int tokenizer_encode (lua_State *L) {
+  ms_tokens *tokens;
+  ms_error err;
+  lua_settop(L, 2);
+  ms_tokenizer *tokenizer = hold_tokenizer(L);
+  if (!take_tokens(L, 2, tokenizer, &tokens, &err)) return push_failure(L, &err);
+  size_t bytes;
+  if (lua_type(L, 2) == LUA_TSTRING) return 1;
+  if (!measure(tokenizer, tokens, 1, (int64_t)tokens->count, &bytes, &err)) return push_failure(L, &err);
+  push_offsets(L, tokenizer, tokens);
+  return 2;
+}
+
+/* tokenizer:count(text or pieces) -> number of tokens */
+static int tokenizer_count (lua_State *L) {
+  ms_tokens *tokens;
+  ms_error err;
+  lua_settop(L, 2);
+  ms_tokenizer *tokenizer = hold_tokenizer(L);
+  size_t bytes;
+  if (!take_tokens(L, 2, tokenizer, &tokens, &err)) return push_failure(L, &err);
+  if (!measure(tokenizer, tokens, 1, (int64_t)tokens->count, &bytes, &err)) return push_failure(L, &err);
+  lua_pushinteger(L, (lua_Integer)tokens->count);
+  return 1;
+}
+
+/* A place in a list of `count`, 1-based, negative from the end. */
+static int64_t check_place (lua_State *L, int index, int64_t count, int64_t absent) {
+  const int64_t far = INT64_C(1) << 53;
+  if (lua_isnoneornil(L, index)) return absent;
+  int64_t place = check_integer(L, index, -far, far, "place");
+  return place < 0 ? place + count + 1 : place;
 }
 
 /* tokenizer:decode(tokens [, i [, j]]) -> bytes; of control tokens the name */

@@ -70,13 +70,6 @@ static int read_ids (lua_State *L, int argument, int table, ms_tokens *out, ms_e
   return 1;
 }
 
-static int check_vocabulary (const ms_tokenizer *tokenizer, const ms_tokens *tokens, ms_error *err) {
-  size_t size = ms_tokenizer_size(tokenizer);
-  for (size_t i = 0; i < tokens->count; i++)
-    if ((size_t)tokens->ids[i] >= size) return refuse_id(err, i + 1, tokens->ids[i], size);
-  return 1;
-}
-
 /* {== Pieces ===================================================================================== */
 
 static const char *const piece_keys[] = {
@@ -185,7 +178,7 @@ int take_tokens (lua_State *L, int index, ms_tokenizer *tokenizer, ms_tokens **t
   if (is_tokens(L, index)) {
     *tokens = check_tokens(L, index);
     lua_pushvalue(L, index);
-    return tokenizer == NULL || check_vocabulary(tokenizer, *tokens, err);
+    return 1;
   }
   if (type != LUA_TTABLE && (type != LUA_TSTRING || tokenizer == NULL))
     luaL_argerror(L, index, lua_pushfstring(L, "%s expected, got %s", tokenizer == NULL ? "tokens or a table of ids"
@@ -195,7 +188,7 @@ int take_tokens (lua_State *L, int index, ms_tokenizer *tokenizer, ms_tokens **t
   if (type == LUA_TSTRING)
     ok = read_text(L, index, tokenizer, *tokens, err);
   else if (tokenizer == NULL || holds_ids(L, index))
-    ok = read_ids(L, index, index, *tokens, err) && (tokenizer == NULL || check_vocabulary(tokenizer, *tokens, err));
+    ok = read_ids(L, index, index, *tokens, err);
   else
     ok = read_pieces(L, index, index, tokenizer, *tokens, err);
   lua_settop(L, taken);
