@@ -37,17 +37,21 @@ end
 
 -- {== Reading and answering
 
+local function show_progress(done, total)
+  show("\r  ", bar(done, total), (" %6d of %d tokens"):format(done, total))
+end
+
 --- Reads what the session holds, with a line that shows how far it is. Stops when `enough(done, total)` says so.
 local function read_with_progress(session, enough)
   local job = assert(session:start { max_tokens = 0 })
-  local began = os.time()
-  local clock = os.clock()
+  local clock, last = os.clock(), nil
   while not job:finished() do
     job:wait(100)
     local event = job:poll()
     while event do
       if event.type == "prefill" then
-        show("\r  ", bar(event.done, event.total), (" %6d of %d tokens"):format(event.done, event.total))
+        last = event
+        if terminal then show_progress(event.done, event.total) end
         if enough and enough(event.done, event.total) then job:cancel() end
       end
       event = job:poll()
@@ -55,25 +59,26 @@ local function read_with_progress(session, enough)
   end
   local result = assert(job:result())
   job:close()
+  if last then show_progress(last.done, last.total) end
   show("\n")
-  return result, os.clock() - clock, os.time() - began
+  return result, os.clock() - clock
 end
 
---- Streams one answer to the terminal; the reasoning, if there is any, is shown dimmed.
-local function answer(session, indent)
-  local thinking = false
-  local result = assert(session:generate { max_tokens = 300, temperature = 0, on_event = function(event)
+local function plain(text) return text end
+
+--- Streams one answer to the terminal, its reasoning painted by `paint` until </think> closes it.
+local function answer(session, indent, paint)
+  return assert(session:generate { max_tokens = 300, temperature = 0, on_event = function(event)
     if event.type ~= "token" then return end
     local text = event.text:gsub("\n", "\n" .. indent)
     local before, after = text:match("^(.-)</think>(.*)$")
     if before then
-      show(dim(before), "\n", indent, after)
-      thinking = false
-    else
-      show(thinking and dim(text) or text)
+      show(paint(before), "\n", indent, after)
+      paint = plain
+    elseif text ~= "" then
+      show(paint(text))
     end
   end })
-  return result
 end
 
 local function check(text, expected)
@@ -109,27 +114,27 @@ local function document(engine)
     if i > 1 then assert(session:sync(turn.prompt)) end
     local question = turn.prompt[#turn.prompt - 2].text:match("([^\n]+)$")
     show("  ", bold(question), " ")
-    check(answer(session, "  ").text, turn.text)
+    check(answer(session, "  ", plain).text, turn.text)
   end
   return session
 end
 
 local function sum(engine)
   heading("One product, without and with thinking")
-  local function ask(mode)
+  local function ask(mode, paint)
     local session = assert(engine:session { context = 4096 })
     assert(session:append {
       { control = "<｜begin▁of▁sentence｜>" }, { control = "<｜User｜>" }, { text = "What is 4817 * 36?" },
       { control = "<｜Assistant｜>" }, { control = mode },
     })
-    local result = answer(session, "    ")
+    local result = answer(session, "    ", paint)
     session:close()
     return result.text:match("([^>]*)$")
   end
   show("  ", bold("What is 4817 * 36?"), " ", dim("(thinking off)"), " ")
-  check(ask("</think>"), tostring(4817 * 36))
+  check(ask("</think>", plain), tostring(4817 * 36))
   show("  ", bold("What is 4817 * 36?"), " ", dim("(thinking on)"), "\n    ")
-  check(ask("<think>"), tostring(4817 * 36))
+  check(ask("<think>", dim), tostring(4817 * 36))
 end
 
 local function interruption(engine)
@@ -143,7 +148,7 @@ local function interruption(engine)
     result.finish_reason, result.usage.read))
   read_with_progress(session)
   show("  ", bold(turn.prompt[#turn.prompt - 2].text:match("([^\n]+)$")), " ")
-  check(answer(session, "  ").text, turn.text)
+  check(answer(session, "  ", plain).text, turn.text)
   session:close()
 end
 

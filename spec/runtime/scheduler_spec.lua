@@ -3,6 +3,7 @@ local support = require "spec.support"
 local internals = support.internals()
 local tiny = require "spec.lua.tiny"
 local moonseek = require "moonseek"
+local core = require "moonseek.core"
 
 local function options(given)
   local all = { seed = 31, temperature = 1, ignore_eos = true }
@@ -161,11 +162,12 @@ describe("a fork of the process", function()
         assert(not internals.readable(descriptor), "still readable")
         if last.type == "error" then
           assert(last.code == "ECANCELED" and last.message:find "forked", last.message)
-          local again = assert(session:generate(options { max_tokens = 8 - (session:position() - 3 - (6 * 67) % 331), seed = 6 }))
+          local left = 8 - (session:position() - 3 - (6 * 67) % 331)
+          local again = assert(session:generate(options { max_tokens = left, seed = 6 }))
           assert(again.finish_reason == "length")
         end
         assert(table.concat(alone(engine, 7, 4), " ") == table.concat(other, " "), "another result")
-        return session:tokens():sub(-8).totable and table.concat(session:tokens():sub(-8):totable(), " ")
+        return table.concat(session:tokens():sub(-8):totable(), " ")
       end)
       assert.equal(table.concat(expected, " "), text)
       local events = drain(job)
@@ -305,15 +307,20 @@ describe("an engine", function()
     local function threads() return tonumber(support.read_file("/proc/self/status"):match "Threads:%s*(%d+)") end
     collectgarbage()
     collectgarbage()
-    local before = threads()
+    local before, live = threads(), core.memory_live()
     local engine = tiny.open { threads = 3 }
     local session = open(engine, 1)
     assert.equal(before, threads())
     assert(session:generate(options { max_tokens = 2 }))
     assert.is_true(threads() > before)
-    session:close()
-    engine:close()
+    session:sync(tiny.tokens(20))
+    local job = assert(session:start(options()))
+    job:wait(60000)
+    for _, object in ipairs { job, session, engine } do object:close() end
     assert.equal(before, threads())
+    collectgarbage()                                     -- packed ids of results
+    collectgarbage()
+    assert.equal(live, core.memory_live())
   end)
 
   it("counts what it did and what it holds", function()

@@ -75,7 +75,8 @@ local function cut(text, stops)
   local first_end, start
   for _, stop in ipairs(stops) do
     local from, to = text:find(stop, 1, true)
-    if from and (not first_end or to < first_end or (to == first_end and from < start)) then first_end, start = to, from end
+    local better = from and (not first_end or to < first_end or (to == first_end and from < start))
+    if better then first_end, start = to, from end
   end
   if not start then return text, false end
   return text:sub(1, start - 1), true
