@@ -7,7 +7,9 @@
 #include "../base/memory.h"
 #include "runtime.h"
 
-static const char *const numerics_names[] = { [MS_FAST] = "fast", [MS_REFERENCE] = "reference", [MS_EXACT] = "exact" };
+static const char *const numerics_names[] = {
+  [MS_FAST] = "fast", [MS_REFERENCE] = "reference", [MS_EXACT] = "exact"
+};
 
 /* {== The lock =================================================================================== */
 

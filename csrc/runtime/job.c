@@ -249,9 +249,11 @@ static ms_status check_startable (const ms_job *job, ms_error *err) {
   if (session->job != NULL) return fail(err, MS_EBUSY, "a job runs on the session");
   if (job->options.max_tokens == 0) return MS_OK;
   if (held == 0)
-    return fail(err, MS_EINVAL, "the session holds no token: append at least one, such as the beginning-of-text token");
+    return fail(err, MS_EINVAL,
+                "the session holds no token: append at least one, such as the beginning-of-text token");
   if (held >= session->context)
-    return fail(err, MS_ECTXFULL, "the session holds %zu tokens, all that its context has: none can be generated", held);
+    return fail(err, MS_ECTXFULL,
+                "the session holds %zu tokens, all that its context has: none can be generated", held);
   return MS_OK;
 }
 

@@ -39,11 +39,12 @@ static ms_status check_numbers (const ms_generate_options *options, ms_error *er
     const number_limit *limit = &number_limits[i];
     double value = *(const double *)(const void *)((const char *)options + limit->offset);
     if (!(value >= limit->low && value <= limit->high))   /* so that NaN fails */
-      return fail(err, MS_EINVAL, "%s is %g: it must lie between %g and %g", limit->name, isnan(value) ? NAN : value,
-                  limit->low, limit->high);
+      return fail(err, MS_EINVAL, "%s is %g: it must lie between %g and %g", limit->name,
+                  isnan(value) ? NAN : value, limit->low, limit->high);
   }
   if (options->logprobs > MS_LOGPROBS_LIMIT)
-    return fail(err, MS_EINVAL, "logprobs is %zu: it must lie between 0 and %d", options->logprobs, MS_LOGPROBS_LIMIT);
+    return fail(err, MS_EINVAL, "logprobs is %zu: it must lie between 0 and %d", options->logprobs,
+                MS_LOGPROBS_LIMIT);
   return MS_OK;
 }
 

@@ -117,7 +117,8 @@ static ms_status find_likeliest (const float *values, size_t count, size_t posit
     if (values[id] > values[*best]) *best = id;
   }
   if (values[*best] == -INFINITY)
-    return fail(err, MS_EINVAL, "no token is possible at position %zu: the logits of all %zu are -inf", position, count);
+    return fail(err, MS_EINVAL, "no token is possible at position %zu: the logits of all %zu are -inf", position,
+                count);
   return MS_OK;
 }
 

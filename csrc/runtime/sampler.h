@@ -1,5 +1,5 @@
 /*
-** From logits to a token (docs/sampling.md). The order of steps: logit_bias; repetition, frequency and
+** From logits to a token. The order of steps: logit_bias; repetition, frequency and
 ** presence penalties; temperature; top_k; top_p; min_p; then one draw. Randomness is a pure function of seed
 ** and position, so there is nothing to rewind, save or fork; ties go to the lower id, so there is nothing
 ** that depends on the order of work.

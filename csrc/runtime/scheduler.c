@@ -296,7 +296,8 @@ static void commit (ms_engine *engine) {
   backend *be = engine->backend;
   for (size_t i = 0; i < engine->step.count; i++) commit_item(engine, &engine->step.items[i]);
   engine->stats.steps += engine->step.segment_count != 0;
-  engine->stats.scratch_bytes = be->scratch_bytes(be) + (engine->runner == NULL ? 0 : model_runner_bytes(engine->runner));
+  engine->stats.scratch_bytes = be->scratch_bytes(be);
+  if (engine->runner != NULL) engine->stats.scratch_bytes += model_runner_bytes(engine->runner);
   if (!engine->set_threads) engine->info.threads = be->threads(be);
   end_step(engine);
   sweep(engine);                         /* whoever sees a job's end finds nothing of it left here */

@@ -134,7 +134,8 @@ static ms_status check_room (const ms_session *session, size_t held, size_t coun
   if (count <= session->context - held) return MS_OK;
   if (held == 0)
     return fail(err, MS_ECTXFULL, "%zu tokens: the session's context is %zu", count, session->context);
-  return fail(err, MS_ECTXFULL, "%zu tokens and %zu more: the session's context is %zu", held, count, session->context);
+  return fail(err, MS_ECTXFULL, "%zu tokens and %zu more: the session's context is %zu", held, count,
+              session->context);
 }
 
 static ms_status sync_locked (ms_session *session, const int32_t *tokens, size_t count, ms_error *err) {
@@ -222,7 +223,8 @@ static ms_status logits_locked (ms_session *session, float *logits, ms_error *er
   if (read < held)
     return fail(err, MS_EINVAL, "%zu of %zu tokens are read: logits come after the last", read, held);
   if (current == NULL)
-    return fail(err, MS_EINVAL, "the logits after token %zu are not at hand: a job with max_tokens = 0 makes them", held - 1);
+    return fail(err, MS_EINVAL, "the logits after token %zu are not at hand: a job with max_tokens = 0 makes them",
+                held - 1);
   memcpy(logits, current, session->engine->info.model.vocabulary * sizeof *logits);
   return MS_OK;
 }
