@@ -192,7 +192,7 @@ void cpu_index_load (const cpu_backend *cpu, const row_view *view, size_t row, s
   index_place place = place_of(view, row, width);
   for (size_t i = 0; i < width; i++) {
     uint8_t both = place.codes[i / INDEX_STEP * INDEX_STEP_BYTES + i % INDEX_STEP / 2];
-    out[i] = e2m1_decode(both >> 4 * (i % 2)) * e8m0_decode(place.scales[i / FP4_BLOCK * INDEX_GROUP]);
+    out[i] = e2m1_decode((uint8_t)(both >> 4 * (i % 2))) * e8m0_decode(place.scales[i / FP4_BLOCK * INDEX_GROUP]);
   }
 }
 
