@@ -3,3 +3,4 @@ max_line_length = 120
 files["spec"] = { std = "+busted" }
 -- Definitions without bodies.
 files["library"] = { ignore = { "212", "241" } }
+exclude_files = { "**/build/**" }

@@ -7,15 +7,15 @@ CFLAGS ?= -O2 -g
 PREFIX ?= /usr/local
 JOBS   ?= $(shell nproc 2>/dev/null || echo 1)
 
-# The Lua ABIs to build for: 5.4, and 5.1 which LuaJIT, LÖVE and OpenResty share. LuaRocks names one by
-# LUA and LUA_INCDIR.
+# The Lua ABIs to build for: 5.4, and 5.1 which LuaJIT, LÖVE and OpenResty share; by default those whose
+# headers are there. LuaRocks names one by LUA and LUA_INCDIR.
 ifdef LUA_INCDIR
 ABIS := $(shell $(LUA) -e 'io.write((_VERSION:match("%d+%.%d+")))')
 LUA_INCDIR_$(ABIS) := $(LUA_INCDIR)
 endif
-ABIS ?= 5.4 5.1
 LUA_INCDIR_5.4 ?= $(firstword $(wildcard /usr/include/lua5.4 /usr/local/include/lua5.4) /usr/include)
 LUA_INCDIR_5.1 ?= $(firstword $(wildcard /usr/include/lua5.1 /usr/include/luajit-2.1) /usr/include)
+ABIS ?= $(or $(foreach abi,5.4 5.1,$(if $(wildcard $(LUA_INCDIR_$(abi))/lua.h),$(abi))),5.4)
 
 NEEDED = lua5.4 liblua5.4-dev liblua5.1-0-dev libuv1-dev libjansson-dev libxxhash-dev libopenblas0-serial
 NEEDED_TO_TEST = luajit lua-busted lua-check
@@ -37,7 +37,7 @@ ENGINE_OBJECTS = $(ENGINE:%.c=$(BUILD)/%.o)
 MODULES = $(foreach abi,$(ABIS),$(BUILD)/$(abi)/moonseek/core.so)
 SPEC_MODULES = $(foreach abi,$(ABIS),$(BUILD)/$(abi)/moonseek_spec.so)
 
-##  make            the module for Lua 5.4 and 5.1/LuaJIT, and libmoonseek.a
+##  make            the module for the Lua ABIs whose headers are there (ABIS="5.4 5.1"), and libmoonseek.a
 all: $(MODULES) $(BUILD)/libmoonseek.a
 
 $(BUILD)/libmoonseek.a: $(ENGINE_OBJECTS)
@@ -114,7 +114,7 @@ oracle: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/oracle.lua
 
-##  make install    under PREFIX (/usr/local), for every ABI built; DESTDIR is honoured
+##  make install    the module for every ABI, the C library and its header, under PREFIX (/usr/local); DESTDIR is honoured
 INST_LUADIR ?= $(PREFIX)/share/lua/$(1)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(1)
 define install_abi
@@ -125,6 +125,9 @@ define install_abi
 endef
 install: all
 	$(foreach abi,$(ABIS),$(call install_abi,$(abi)))
+	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib
+	install -m 644 csrc/moonseek.h $(DESTDIR)$(PREFIX)/include
+	install -m 644 $(BUILD)/libmoonseek.a $(DESTDIR)$(PREFIX)/lib
 
 clean:
 	rm -rf $(BUILD)

@@ -9,7 +9,12 @@ local DOCUMENT = { tokens = 16000, facts = 64, questions = 4, held_out = true, s
 
 -- {== The terminal
 
-local terminal = os.getenv("TERM") ~= nil and os.getenv("TERM") ~= "dumb" and os.getenv("NO_COLOR") == nil
+local function shown_on_terminal()
+  local answer = os.execute("test -t 1")          -- 5.1 gives the exit status, later versions true
+  return (answer == true or answer == 0) and os.getenv("TERM") ~= "dumb" and os.getenv("NO_COLOR") == nil
+end
+
+local terminal = shown_on_terminal()
 
 local function style(code, text)
   return terminal and ("\27[%sm%s\27[0m"):format(code, text) or text

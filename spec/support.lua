@@ -30,6 +30,12 @@ function support.interpreter()
   return arg[first]
 end
 
+--- Finalises everything that is garbage, also what only a finaliser kept.
+function support.collect()
+  collectgarbage()
+  collectgarbage()
+end
+
 --- The bytes of a file; raises when it cannot be read.
 function support.read_file(path)
   local file = assert(io.open(path, "rb"))

@@ -133,7 +133,8 @@ ms_status file_view_check (const file_view *view, ms_error *err) {
   close_quietly(descriptor);
   if (failed || (uint64_t)state.st_ino != view->inode || (uint64_t)state.st_dev != view->device) return MS_OK;
   if ((uintmax_t)state.st_size == view->bytes && modified_of(&state) == view->modified) return MS_OK;
-  return fail(err, MS_EIO, "%s: the file has changed since it was opened (%zu bytes then, %jd now); open the model again",
+  return fail(err, MS_EIO, "%s: the file has changed since it was opened (%zu bytes then, %jd now); "
+              "open the model again",
               view->path, view->bytes, (intmax_t)state.st_size);
 }
 

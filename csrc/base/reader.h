@@ -30,11 +30,4 @@ static inline bool reader_u64 (reader *r, uint64_t *out) {
   return true;
 }
 
-static inline bool reader_u32 (reader *r, uint32_t *out) {
-  const uint8_t *bytes;
-  if (!reader_bytes(r, 4, &bytes)) return false;
-  *out = (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
-  return true;
-}
-
 #endif

@@ -44,8 +44,8 @@ static ms_status find_header (parse *p, const uint8_t *bytes, size_t size, ms_er
   if (cause != MS_OK) return cause;
   if (size < 8) return fail(err, MS_EFORMAT, "%s: has %zu bytes, a header takes at least 10", p->path, size);
   if (length < 2 || length > HEADER_LIMIT)
-    return fail(err, MS_EFORMAT, "%s: header length is %" PRIu64 ", allowed are 2 to %d", p->path, length,
-                HEADER_LIMIT);
+    return fail(err, MS_EFORMAT, "%s: is no safetensors file: header length is %" PRIu64
+                ", allowed are 2 to %d", p->path, length, HEADER_LIMIT);
   if (!reader_bytes(&r, (size_t)length, &header))
     return fail(err, MS_EFORMAT, "%s: header length is %" PRIu64 ", but only %zu bytes follow: the file is cut",
                 p->path, length, reader_left(&r));

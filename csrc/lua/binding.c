@@ -2,6 +2,7 @@
 #include "binding.h"
 
 #include <math.h>
+#include <stdio.h>
 
 #if LUA_VERSION_NUM < 502
 int lua_absindex (lua_State *L, int index) {
@@ -110,8 +111,21 @@ int64_t check_integer (lua_State *L, int index, int64_t low, int64_t high, const
   lua_Number number = luaL_checknumber(L, index);
   if (lua_type(L, index) != LUA_TNUMBER || !(floor(number) == number))
     luaL_argerror(L, index, lua_pushfstring(L, "%s: an integer is needed", what));
-  if (number < (lua_Number)low || number > (lua_Number)high)
-    luaL_argerror(L, index, lua_pushfstring(L, "%s: %f is not within %f to %f", what, number, (lua_Number)low,
-                                            (lua_Number)high));
+  if (number < (lua_Number)low || number > (lua_Number)high) {
+    char text[160];                            /* lua_pushfstring of 5.1 shows no large integer whole */
+    snprintf(text, sizeof text, "%s: %.0f is not within %lld to %lld", what, (double)number, (long long)low,
+             (long long)high);
+    luaL_argerror(L, index, text);
+  }
   return (int64_t)number;
+}
+
+void set_string (lua_State *L, const char *field, const char *value) {
+  lua_pushstring(L, value);
+  lua_setfield(L, -2, field);
+}
+
+void set_count (lua_State *L, const char *field, uint64_t value) {
+  push_count(L, value);
+  lua_setfield(L, -2, field);
 }

@@ -56,6 +56,11 @@ handle *check_handle (lua_State *L, int index, const char *type);   /* raises on
 void new_handle_type (lua_State *L, const char *type, const luaL_Reg *methods, const luaL_Reg *meta,
                       lua_CFunction close);
 
+/* {== Fields: of the table on top of the stack ================================================== */
+
+void set_string (lua_State *L, const char *field, const char *value);
+void set_count (lua_State *L, const char *field, uint64_t value);
+
 /* {== Arguments ================================================================================== */
 
 /* An integer in [low, high]; raises "number has no integer representation" or with value and limits. */
@@ -89,6 +94,5 @@ void register_session (lua_State *L);
 void register_logits (lua_State *L);
 void register_job (lua_State *L);
 
-int push_tokenizer (lua_State *L, ms_tokenizer *tokenizer);   /* takes over one reference; returns 1 */
 
 #endif

@@ -6,16 +6,6 @@
 
 /* {== Tables of figures ========================================================================== */
 
-static void set_string (lua_State *L, const char *field, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, field);
-}
-
-static void set_count (lua_State *L, const char *field, uint64_t value) {
-  push_count(L, value);
-  lua_setfield(L, -2, field);
-}
-
 static void set_milliseconds (lua_State *L, const char *field, double seconds) {
   lua_pushnumber(L, seconds * 1e3);
   lua_setfield(L, -2, field);

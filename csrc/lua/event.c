@@ -27,18 +27,8 @@ static int holder_gc (lua_State *L) {
 
 /* {== Results ==================================================================================== */
 
-static void set_count (lua_State *L, const char *field, uint64_t value) {
-  push_count(L, value);
-  lua_setfield(L, -2, field);
-}
-
 static void set_number (lua_State *L, const char *field, double value) {
   lua_pushnumber(L, value);
-  lua_setfield(L, -2, field);
-}
-
-static void set_string (lua_State *L, const char *field, const char *value) {
-  lua_pushstring(L, value);
   lua_setfield(L, -2, field);
 }
 

@@ -27,11 +27,6 @@ static int tokenizer_new (lua_State *L) {
   return 1;
 }
 
-int push_tokenizer (lua_State *L, ms_tokenizer *tokenizer) {
-  push_closed(L, TOKENIZER)->object = tokenizer;
-  return 1;
-}
-
 /*
 ** Pushes a table of the byte at which each id's text starts, counted from 0. What ids decode to is what
 ** they were made from, so these are places in the text that was given.

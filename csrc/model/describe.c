@@ -30,10 +30,6 @@ static uint64_t parameters_of (const stored_tensor *t) {
   return values;
 }
 
-static int in_use (const stored_tensor *t) {
-  return strncmp(t->name, "mtp.", 4) != 0;
-}
-
 void model_describe (const model *m, ms_model_info *info) {
   const model_config *c = &m->config;
   memset(info, 0, sizeof *info);
@@ -46,11 +42,11 @@ void model_describe (const model *m, ms_model_info *info) {
   info->experts = c->experts;
   info->experts_per_token = c->top_k;
   info->tensors = checkpoint_count(m->files);
-  info->ignored_tensors = m->ignored_tensors;
   for (size_t i = 0; i < checkpoint_count(m->files); i++) {
     const stored_tensor *t = checkpoint_at(m->files, i);
     count_type(info, t);
-    if (!in_use(t)) continue;
+    info->ignored_tensors += !m->used[i];
+    if (!m->used[i]) continue;
     info->parameters += parameters_of(t);
     info->bytes += t->bytes;
   }
@@ -98,18 +94,18 @@ static ms_status check_tensor (const stored_tensor *t, ms_error *err) {
   size_t values = t->bytes / tensor_types[t->type].block_bytes;
   for (size_t i = 0; i < values; i++)
     if (undefined(t->data, i))
-      return fail(err, MS_EFORMAT, "%s: tensor %s holds no number at value %zu of %zu (NaN or Inf)", t->file, t->name, i,
-                  values);
+      return fail(err, MS_EFORMAT, "%s: tensor %s holds no number at value %zu of %zu (NaN or Inf)", t->file,
+                  t->name, i, values);
   return MS_OK;
 }
 
 ms_status model_check_weights (const model *m, ms_progress *progress, void *user, ms_error *err) {
   uint64_t done = 0, total = 0;
   for (size_t i = 0; i < checkpoint_count(m->files); i++)
-    if (in_use(checkpoint_at(m->files, i))) total += checkpoint_at(m->files, i)->bytes;
+    if (m->used[i]) total += checkpoint_at(m->files, i)->bytes;
   for (size_t i = 0; i < checkpoint_count(m->files); i++) {
     const stored_tensor *t = checkpoint_at(m->files, i);
-    if (!in_use(t)) continue;
+    if (!m->used[i]) continue;
     TRY(check_tensor(t, err));
     done += t->bytes;
     if (progress != NULL) progress(user, "check", done, total);

@@ -56,6 +56,11 @@ static const char *path_of (const finder *f) {
   return checkpoint_folder(f->m->files);
 }
 
+/* Tensors of a checkpoint lie side by side. */
+static void mark_used (finder *f, const stored_tensor *t) {
+  f->m->used[t - checkpoint_at(f->m->files, 0)] = 1;
+}
+
 static const encoding_rule *rule_of (tensor_type type) {
   for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++)
     if (encodings[i].type == type) return &encodings[i];
@@ -73,7 +78,11 @@ static const char *shape_text (const stored_tensor *t, char *out, size_t room) {
 
 static ms_status find_scales (finder *f, const stored_tensor *stored, weight *w) {
   name_buffer name = name_of(f, "");
-  size_t stem = strlen(stored->name) - strlen("weight");
+  static const char ending[] = ".weight";
+  size_t length = strlen(stored->name), stem = length - strlen("weight");
+  if (length < strlen(ending) || strcmp(stored->name + length - strlen(ending), ending) != 0)
+    return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s, which goes with scales; supported are F32, BF16, F16",
+                stored->file, stored->name, tensor_types[stored->type].name);
   snprintf(name.text, sizeof name.text, "%.*sscale", (int)stem, stored->name);
   const stored_tensor *scales = checkpoint_find(f->m->files, name.text);
   if (scales == NULL)
@@ -89,7 +98,7 @@ static ms_status find_scales (finder *f, const stored_tensor *stored, weight *w)
                 shape_text(scales, shape, sizeof shape), rows, columns);
   }
   w->scales = scales->data;
-  f->m->used_tensors++;
+  mark_used(f, scales);
   return MS_OK;
 }
 
@@ -105,8 +114,8 @@ static ms_status set_tiles (finder *f, const stored_tensor *stored, weight *w) {
   w->scale_rows = f->m->config.weight_block[0];
   w->scale_columns = f->m->config.weight_block[1];
   if (w->scale_rows == 0 || w->scale_columns == 0)
-    return fail(f->err, MS_EFORMAT, "%s/config.json: quantization_config.weight_block_size is missing, tensor %s is FP8",
-                path_of(f), stored->name);
+    return fail(f->err, MS_EFORMAT, "%s/config.json: quantization_config.weight_block_size is missing, "
+                "tensor %s is FP8", path_of(f), stored->name);
   return MS_OK;
 }
 
@@ -143,7 +152,7 @@ static ms_status find (finder *f, const char *suffix, size_t rows, size_t column
   w->rows = rows == 0 ? 1 : rows;
   w->columns = columns;
   w->name = t->name;
-  f->m->used_tensors++;
+  mark_used(f, t);
   if (!rule->scaled) return MS_OK;
   TRY(set_tiles(f, t, w));
   return find_scales(f, t, w);
@@ -255,7 +264,7 @@ static ms_status find_hash_table (finder *f, router *r) {
                     i / c->top_k, (long long)id);
   }
   r->table = t->data;
-  f->m->used_tensors++;
+  mark_used(f, t);
   return MS_OK;
 }
 
@@ -306,13 +315,14 @@ static ms_status find_all (model *m, ms_error *err) {
   TRY(vector(&f, "norm.weight", c->width, &m->norm));
   TRY(find_hyper_connection(&f, "hc_head", c->streams, 1, &m->head_hc));
   for (size_t i = 0; i < c->layers; i++) TRY(find_layer(m, i, err));
-  m->ignored_tensors = checkpoint_count(m->files) - m->used_tensors;
   return MS_OK;
 }
 
 static ms_status open_parts (const char *path, ms_access access, model *m, ms_error *err) {
   TRY(checkpoint_open(path, access, &m->files, err));
   TRY(model_config_read(checkpoint_folder(m->files), &m->config, err));
+  m->used = memory_new(checkpoint_count(m->files), 1);
+  if (m->used == NULL) return fail_memory(err, checkpoint_count(m->files), "the list of tensors");
   m->layers = memory_new(m->config.layers, sizeof *m->layers);
   if (m->layers == NULL) return fail_memory(err, m->config.layers * sizeof *m->layers, "the layers");
   TRY(rope_table_make(&m->config, ROPE_WINDOW, &m->window_rope, err));
@@ -335,6 +345,7 @@ void model_close (model *m) {
   for (size_t i = 0; m->layers != NULL && i < m->config.layers; i++)
     memory_free((void *)(uintptr_t)m->layers[i].experts.routed);
   memory_free(m->layers);
+  memory_free(m->used);
   rope_table_free(&m->window_rope);
   rope_table_free(&m->compress_rope);
   model_config_clear(&m->config);

@@ -33,7 +33,7 @@ typedef struct model {
   hyper_connection head_hc;
   rope_table window_rope, compress_rope;   /* of ratio 0; of all other layers (2.0: with YaRN) */
   model_layer *layers;                 /* [config.layers] */
-  size_t used_tensors, ignored_tensors;    /* of the file: those in use with their scales; MTP and unknown ones */
+  uint8_t *used;                       /* [checkpoint_count(files)] 1: a weight, or its scales; 0: left aside (MTP) */
 } model;
 
 /* Opens a checkpoint folder. Errors name the tensor, what it is and what it should be. */

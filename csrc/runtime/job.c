@@ -219,7 +219,7 @@ static ms_status draw_seed (ms_generate_options *options, ms_error *err) {
   if (options->has_seed) return MS_OK;
   int code = uv_random(NULL, NULL, &options->seed, sizeof options->seed, 0, NULL);
   if (code != 0) return fail(err, MS_EIO, "cannot draw a seed: %s", uv_strerror(code));
-  options->seed >>= 11;
+  options->seed >>= 18;          /* 46 bits: Lua prints and reads back numbers of 14 digits */
   return MS_OK;
 }
 

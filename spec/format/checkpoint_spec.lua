@@ -34,6 +34,7 @@ local function tensor(name, type, shape, bytes) return { name = name, type = typ
 describe("checkpoint", function()
   before_each(function()
     folder = support.temporary_folder()
+    support.collect() -- what other specs left behind
     descriptors, memory = internals.descriptors(), live()
   end)
   after_each(function()
@@ -288,7 +289,7 @@ describe("checkpoint", function()
     it("S01: names the shard whose header is wrong", function()
       put("two", "garbage, and more of it")
       map '"a":"one","b":"one","c":"two"'
-      refuses(folder, "EFORMAT", folder .. "/two: header length is")
+      refuses(folder, "EFORMAT", folder .. "/two: is no safetensors file: header length is")
     end)
   end)
 

@@ -24,11 +24,6 @@ static void set_number (lua_State *L, const char *key, double value) {
   lua_setfield(L, -2, key);
 }
 
-static void set_string (lua_State *L, const char *key, const char *value) {
-  lua_pushstring(L, value);
-  lua_setfield(L, -2, key);
-}
-
 static void set_bool (lua_State *L, const char *key, int value) {
   lua_pushboolean(L, value);
   lua_setfield(L, -2, key);

@@ -60,6 +60,7 @@ describe("config", function()
   local memory
   before_each(function()
     folder = support.temporary_folder()
+    support.collect() -- what other specs left behind
     memory = live()
   end)
   after_each(function()

@@ -7,6 +7,7 @@
 
 #include <math.h>
 #include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -26,8 +27,13 @@ enum {
 
 void *cpu_scratch (cpu_backend *cpu, int slot, size_t bytes, ms_error *err) {
   if (bytes > cpu->scratch_size[slot] || cpu->scratch[slot] == NULL) {
-    memory_free(cpu->scratch[slot]);      /* before the new block: its contents are not kept */
+    /* Freed before the new block is made, for nothing is kept; forgotten before it is freed, so that a child
+       forked in between frees nothing twice. */
+    void *old = cpu->scratch[slot];
+    cpu->scratch[slot] = NULL;
     cpu->scratch_size[slot] = 0;
+    atomic_signal_fence(memory_order_seq_cst);
+    memory_free(old);
     cpu->scratch[slot] = memory_new(bytes == 0 ? 1 : bytes, 1);
     if (cpu->scratch[slot] == NULL) {
       fail_memory(err, bytes, "work space of the CPU backend");

@@ -64,7 +64,7 @@ ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *r
 ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, cpu_int8_rows *codes, ms_error *err);
 
 /* Each file of stages fills in its entries. */
-void cpu_install_dense (backend *be);              /* dense.c: embed, rms_norm, head_norm, linear, grouped_linear, head */
+void cpu_install_dense (backend *be);              /* dense.c: embed, norms, linear maps, head */
 void cpu_install_hyper_connection (backend *be);   /* hyper_connection.c */
 void cpu_install_rope (backend *be);               /* rope.c */
 void cpu_install_rows (backend *be);               /* rows.c: row sizes, store_window */

@@ -156,8 +156,8 @@ static void tile_products (const select_task *task, const row_view *view, size_t
 }
 
 /*
-** sums [count] = over the heads, ascending, relu(product) x head weight; a NaN stays one. In groups of a fixed size, which
-** the compiler can keep in registers: what lies behind `count` is computed too and not looked at.
+** sums [count] = over the heads, ascending, relu(product) x head weight; a NaN stays one. In groups of a fixed
+** size, which the compiler can keep in registers: what lies behind `count` is computed too and not looked at.
 */
 static void sum_heads (const select_task *task, size_t row, const float *products, size_t count,
                        float *sums) {

@@ -173,8 +173,8 @@ static void dismiss (cpu_pool *pool) {
     uv_cond_destroy(&c->opened);
     uv_mutex_destroy(&c->mutex);
   }
-  memory_free(c);
   pool->crew = NULL;
+  memory_free(c);
 }
 
 void cpu_pool_close (cpu_pool *pool) {
