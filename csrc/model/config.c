@@ -60,11 +60,11 @@ static const number_row numbers[] = {
   NUMBER("routed_scaling_factor", model_config, route_scale, 1e-6, 1e6),
   NUMBER("hc_eps", model_config, hc_eps, 0, 1),
   NUMBER("rms_norm_eps", model_config, rms_eps, 1e-30, 1),
-  NUMBER("rope_theta", model_config, rope_theta, 1, 1e12),
+  NUMBER("rope_theta", model_config, rope_theta, 2, 1e12),
 };
 
 static const number_row compress_numbers[] = {
-  NUMBER("compress_rope_theta", model_config, compress_rope_theta, 1, 1e12),
+  NUMBER("compress_rope_theta", model_config, compress_rope_theta, 2, 1e12),
 };
 
 static const number_row yarn_numbers[] = {

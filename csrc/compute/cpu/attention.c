@@ -196,6 +196,16 @@ static void attend_run (void *context, size_t i, size_t worker) {
 
 /* {== The stage ================================================================================== */
 
+/* Tokens of the longest session after the step: no token sees more window rows. */
+static size_t deepest (const segment_list *segments) {
+  size_t tokens = 0;
+  for (size_t s = 0; s < segments->count; s++) {
+    size_t end = segments->items[s].position + segments->items[s].count;
+    if (end > tokens) tokens = end;
+  }
+  return tokens;
+}
+
 /* Long runs share decoded rows; when there are few, the heads are shared out among the threads too. */
 static void divide (attention_task *task, size_t rows, size_t threads) {
   size_t heads = task->shape->heads;
@@ -206,7 +216,7 @@ static void divide (attention_task *task, size_t rows, size_t threads) {
   task->groups = blocks_of(heads, task->group);
   size_t head = task->shape->head;
   task->room = BLOCK * head + task->group * BLOCK + 2 * task->run * task->group
-             + (task->shape->window + task->run - 1) * head;
+             + (least(task->shape->window, deepest(task->segments)) + task->run - 1) * head;
 }
 
 static ms_status sparse_attention (backend *be, const attention_shape *shape, const segment_list *segments,

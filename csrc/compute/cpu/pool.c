@@ -61,23 +61,29 @@ struct cpu_pool {
 
 /* Kernels need ties to even and denormals; a host may have set something else on its thread. */
 #if defined(__x86_64__)
-static inline unsigned mode_set (void) {
-  const unsigned before = _mm_getcsr();
+typedef unsigned float_mode;
+
+static inline float_mode mode_set (void) {
+  const float_mode before = _mm_getcsr();
   if ((before & 0xFFC0) != 0x1F80) _mm_setcsr(0x1F80);
   return before;
 }
 
-static inline void mode_restore (unsigned before) {
+static inline void mode_restore (float_mode before) {
   if ((before & 0xFFC0) != 0x1F80) _mm_setcsr(before);
 }
 #else
-static inline unsigned mode_set (void) {
+typedef fenv_t float_mode;
+
+static inline float_mode mode_set (void) {
+  float_mode before;
+  fegetenv(&before);
   fesetenv(FE_DFL_ENV);
-  return 0;
+  return before;
 }
 
-static inline void mode_restore (unsigned before) {
-  (void)before;
+static inline void mode_restore (float_mode before) {
+  fesetenv(&before);
 }
 #endif
 
@@ -263,7 +269,7 @@ static void wait_until_empty (crew *c) {
 
 void cpu_pool_run (cpu_pool *pool, size_t count, cpu_task *task, void *context) {
   crew *c = pool->crew;
-  const unsigned mode = mode_set();
+  const float_mode mode = mode_set();
   if (count <= 1 || c == NULL || c->workers == 0) {
     for (size_t i = 0; i < count; i++) task(context, i, 0);
   } else {
