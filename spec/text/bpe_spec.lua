@@ -75,10 +75,13 @@ describe("bpe_piece", function()
       local long = row[2](10000000)
       local short = long:sub(1, 1000000)
       local short_time = math.min(cpu_seconds(short), cpu_seconds(short))
-      local long_time = cpu_seconds(long)
+      local limit, long_time = 25 * math.max(short_time, 0.01), math.huge
+      for _ = 1, 3 do -- a neighbour on the machine only ever adds time
+        if long_time >= limit then long_time = math.min(long_time, cpu_seconds(long)) end
+      end
       -- sanitizers slow everything alike; a megabyte may fit a cache that ten do not
       assert.is_true(support.fuzz > 1 or long_time < 2, ("%.2f s"):format(long_time))
-      assert.is_true(long_time < 25 * math.max(short_time, 0.01), ("%.3f s, then %.3f s"):format(short_time, long_time))
+      assert.is_true(long_time < limit, ("%.3f s, then %.3f s"):format(short_time, long_time))
     end)
   end
 
