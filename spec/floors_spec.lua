@@ -34,6 +34,16 @@ describe("the sources of the engine", function()
     end
   end
 
+  -- Nothing is saved yet; when it is, it goes to a temporary name and is renamed.
+  it("S10: never open a file to write, so a mapped model cannot be overwritten", function()
+    for _, path in ipairs(sources()) do
+      local text = support.read_file(path)
+      for _, word in ipairs { "O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "PROT_WRITE", "fwrite", "fputs" } do
+        assert.is_nil(text:match(word), path .. " has " .. word)
+      end
+    end
+  end)
+
   it("never exit, abort, assert or print", function()
     for _, path in ipairs(sources()) do
       local text = support.read_file(path):gsub("/%*.-%*/", "")
