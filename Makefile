@@ -86,7 +86,7 @@ demo: needed
 ##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
 test: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all spec-modules
-	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library" \
+	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library tools docs" \
 	  tools/test.sh lua5.4:lua5.4 luajit:luajit
 
 ##  make test-sanitize   the specs under AddressSanitizer and UndefinedBehaviorSanitizer, more mutated files
@@ -114,6 +114,10 @@ oracle: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/oracle.lua
 
+##  make reference  docs/reference.md and library/moonseek.lua, made from the table of public functions in docs/api
+reference:
+	@lua5.4 tools/reference.lua
+
 ##  make install    the module for every ABI, the C library and its header, under PREFIX (/usr/local); DESTDIR is honoured
 INST_LUADIR ?= $(PREFIX)/share/lua/$(1)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(1)
@@ -139,5 +143,5 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench evaluate oracle install clean help
+.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench evaluate oracle reference install clean help
 .SECONDARY:

@@ -1,326 +1,498 @@
 ---@meta moonseek
--- Definitions for editors (LuaCATS). What each function does and how it fails: docs/reference.md.
-
----@class moonseek
----@field _VERSION string
-local moonseek = {}
+-- Made from docs/api/ by `make reference`: edit there. Definitions for editors (LuaCATS).
 
 ---@alias moonseek.Code
----| "EINVAL" | "ENOENT" | "EIO" | "EFORMAT" | "EUNSUPPORTED" | "EMODEL" | "ENOMEM" | "ENOSPC" | "EBUSY"
----| "ECTXFULL" | "ECANCELED" | "EDEADLINE" | "ECLOSED" | "ENODEV" | "EHOOK"
+---| "EINVAL" # a value is out of range
+---| "ENOENT" # there is no such file, or the model has no tokenizer
+---| "EIO" # the system could not read or write
+---| "EFORMAT" # a file is not what it says
+---| "EUNSUPPORTED" # it is, but this version cannot use it
+---| "EMODEL" # a file belongs to another model
+---| "ENOMEM" # no memory
+---| "ENOSPC" # no room on the disk
+---| "EBUSY" # a job runs on the session, or the job has not ended
+---| "ECTXFULL" # the session's context is full
+---| "ECANCELED" # ended by a call; a job that is cancelled or late has a result instead (`finish_reason`)
+---| "EDEADLINE" # kept for what has no result when it is late
+---| "ECLOSED" # kept for what is closed while something waits for it
+---| "ENODEV" # the backend that was asked for cannot run here
+---| "EHOOK" # `on_event` raised; the message is what it raised
+
+---@alias moonseek.Piece string|{ text: string }|{ control: string }|{ ids: moonseek.Tokens|integer[] }
+
+---@alias moonseek.AnyTokens moonseek.Tokens|integer[]|string|moonseek.Piece[]
+
+---@alias moonseek.Event moonseek.Prefill|moonseek.Token|moonseek.Done|moonseek.Error
 
 ---@class moonseek.OpenOptions
+---folder with `config.json` and safetensors, or one of these files in it
 ---@field path string
+---what computes; a name other than auto must be able to run, or open fails (`ENODEV`)
 ---@field backend? "auto"|"cpu"
+---for computing, at most 256; they start with the first job
 ---@field threads? integer
+---what is rounded: `docs/numerics.md`
 ---@field numerics? "fast"|"reference"|"exact"
+---a level named by `moonseek.version().cpu`; for comparisons, results are the same
 ---@field kernels? "auto"|"scalar"|"avx2"|"avx512"
+---false reads the files into memory: a file that shrinks later cannot end the process
 ---@field mmap? boolean
+---true reads every weight and refuses NaN and infinity
 ---@field check? boolean
+---called while opening; what it raises is raised by `open`. It cannot yield
 ---@field on_progress? fun(phase: string, done: integer, total: integer)
 
----@param options moonseek.OpenOptions
----@return moonseek.Engine? engine
----@return string? message
----@return moonseek.Code? code
-function moonseek.open(options) end
-
 ---@class moonseek.ModelInfo
+---`"deepseek_v4"`
 ---@field architecture string
+---transformer layers
 ---@field layers integer
+---of the residual streams
 ---@field width integer
+---of attention
 ---@field heads integer
+---ids that the model knows: 0 to this, less one
 ---@field vocabulary integer
+---tokens the model was made for
 ---@field context integer
+---in a layer
 ---@field experts integer
+---of them, chosen for each token
 ---@field experts_per_token integer
+---in its files
 ---@field tensors integer
+---of them, that no part of the model uses
 ---@field ignored_tensors integer
+---numbers in the tensors that are used; scales do not count
 ---@field parameters integer
+---of these tensors
 ---@field bytes integer
+---by the name of an element type
 ---@field types table<string, { tensors: integer, bytes: integer }>
 
----@param path string
----@return moonseek.ModelInfo? info
----@return string? message
----@return moonseek.Code? code
-function moonseek.probe(path) end
+---@class moonseek.Version
+---as `_VERSION`
+---@field module string
+---of Lua: `"5.4"` or `"5.1"`
+---@field abi string
+---names that the option `backend` takes
+---@field backends string[]
+---the kernel levels that this machine can run, such as `"scalar avx2"`
+---@field cpu string
 
----@return { module: string, abi: string, backends: string[], cpu: string }
-function moonseek.version() end
+---@class moonseek.MemoryOptions
+---what the session holds
+---@field context? integer
 
----@param path string
----@return moonseek.Tokenizer? tokenizer
----@return string? message
----@return moonseek.Code? code
-function moonseek.tokenizer(path) end
+---@class moonseek.SetOptions
+---for computing, at most 256
+---@field threads integer
 
----@param ids integer[]|moonseek.Tokens
----@return moonseek.Tokens? tokens
----@return string? message
----@return moonseek.Code? code
-function moonseek.tokens(ids) end
-
----@alias moonseek.Piece string | { text: string } | { control: string } | { ids: moonseek.Tokens|integer[] }
----@alias moonseek.AnyTokens moonseek.Tokens | integer[] | string | moonseek.Piece[]
+---@class moonseek.SessionOptions
+---what it can hold
+---@field context? integer
 
 ---@class moonseek.EngineInfo: moonseek.ModelInfo
+---`"cpu"`
 ---@field backend string
+---the level chosen
 ---@field kernels string
+---`"fast"`, `"reference"` or `"exact"`
 ---@field numerics string
+---for computing
 ---@field threads integer
 
 ---@class moonseek.Stats
+---read
 ---@field prefill_tokens integer
+---generated
 ---@field decode_tokens integer
+---passes through the layers
 ---@field steps integer
+---wall time of steps, by their rows: reading
 ---@field prefill_ms number
+---generating
 ---@field decode_ms number
+---open now
 ---@field sessions integer
+---unfinished now
 ---@field jobs integer
+---held by sessions now
 ---@field session_bytes integer
+---work space of the steps now
 ---@field scratch_bytes integer
 
----@class moonseek.Engine
-local engine = {}
-
----@return moonseek.EngineInfo
-function engine:info() end
-
----@return moonseek.Stats
-function engine:stats() end
-
----@param options? { context?: integer }
----@return { weights: integer, session: integer, per_token: integer, scratch: integer }? bytes
----@return string? message
----@return moonseek.Code? code
-function engine:memory(options) end
-
----@param options { threads: integer }
----@return true? done
----@return string? message
----@return moonseek.Code? code
-function engine:set(options) end
-
----@return moonseek.Tokenizer? tokenizer
----@return string? message
----@return moonseek.Code? code
-function engine:tokenizer() end
-
----@param options? { context?: integer }
----@return moonseek.Session? session
----@return string? message
----@return moonseek.Code? code
-function engine:session(options) end
-
-function engine:close() end
-
----@class moonseek.Tokenizer
----@operator len: integer
-local tokenizer = {}
-
----@param text string|moonseek.Piece[]
----@return moonseek.Tokens? tokens
----@return integer[]|string? offsets of the ids of pieces, or the message
----@return moonseek.Code? code
-function tokenizer:encode(text) end
-
----@param tokens moonseek.Tokens|integer[]
----@param i? integer
----@param j? integer
----@return string? bytes
----@return string? message
----@return moonseek.Code? code
-function tokenizer:decode(tokens, i, j) end
-
----@param text string|moonseek.Piece[]
----@return integer? count
----@return string? message
----@return moonseek.Code? code
-function tokenizer:count(text) end
-
----@param name string
----@return integer? id
-function tokenizer:token(name) end
-
-function tokenizer:close() end
-
----@class moonseek.Tokens
----@operator len: integer
----@field [integer] integer?
-local packed = {}
-
----@param i integer
----@param j? integer
----@return moonseek.Tokens
-function packed:sub(i, j) end
-
----@return integer[]
-function packed:totable() end
-
-function packed:close() end
+---@class moonseek.MemoryPlan
+---the tensors that are used; mapped, not read
+---@field weights integer
+---at most, of one that holds `context` tokens, with the 8 places it can go back to
+---@field session integer
+---by which it grows
+---@field per_token integer
+---a step's rows, without the work space of the kernels
+---@field scratch integer
 
 ---@class moonseek.GenerateOptions
+---0 only reads; by default until the context is full
 ---@field max_tokens? integer
+---0 takes the likeliest token
 ---@field temperature? number
+---that many likeliest; 0: all
 ---@field top_k? integer
+---the likeliest that make up this sum
 ---@field top_p? number
+---those with at least this share of the likeliest
 ---@field min_p? number
+---up to 2^64-1, as a string of digits from 2^53 on. Without one, one is drawn and returned
 ---@field seed? integer|string
+---of tokens in the session; 1: none
 ---@field repetition_penalty? number
+---of tokens in this answer, by how often; 0: none
 ---@field frequency_penalty? number
+---of tokens in this answer, once; 0: none
 ---@field presence_penalty? number
+---token id → number, -10000 to 10000, added to the logit; `-math.huge` forbids the token
 ---@field logit_bias? table<integer, number>
+---at most 256; the text ends before such a string, the generation at such an id
 ---@field stop? (string|integer)[]
+---goes on after the end-of-text token
 ---@field ignore_eos? boolean
+---this many alternatives with every token
 ---@field logprobs? integer
+---text may be cut inside a UTF-8 character, and holds bytes that are none
 ---@field raw? boolean
+---ends it after this time, with what there is
 ---@field deadline_ms? integer
 
 ---@class moonseek.GenerateOptionsWithHook: moonseek.GenerateOptions
+---hears every event while `generate` runs
 ---@field on_event? fun(event: moonseek.Event)
 
----@class moonseek.Usage
----@field prompt integer
----@field cached integer
----@field read integer
----@field reread integer
----@field completion integer
-
 ---@class moonseek.Result
+---without the stop string; `tostring(result)` too
 ---@field text string
+---packed; all stay in the session
 ---@field tokens moonseek.Tokens
+---stop: end-of-text or a stop; length: `max_tokens`, or the context is full
 ---@field finish_reason "stop"|"length"|"cancel"|"deadline"
+---a number, or from 2^53 on a string of digits
 ---@field seed integer|string
+---tokens, counted
 ---@field usage moonseek.Usage
+---wall time of reading and of generating
 ---@field timing { prefill_ms: number, decode_ms: number }
+
+---@class moonseek.Usage
+---`cached` + `read`
+---@field prompt integer
+---read before
+---@field cached integer
+---by this generation
+---@field read integer
+---of these, once more after going back
+---@field reread integer
+---generated
+---@field completion integer
 
 ---@class moonseek.Prefill
 ---@field type "prefill"
+---tokens read
 ---@field done integer
+---tokens to read. Reports that nobody took become one
 ---@field total integer
 
 ---@class moonseek.Token
 ---@field type "token"
+---its id
 ---@field token integer
+---where it stands in the session
 ---@field position integer
+---what became complete with it, may be empty
 ---@field text string
+---of the unmodified logits
 ---@field logprob number
+---with the option `logprobs`: the likeliest, best first
 ---@field logprobs? { id: integer, logprob: number }[]
 
 ---@class moonseek.Done: moonseek.Result
 ---@field type "done"
+---beside the fields of a result: text that no token event has shown, set free by the end
 ---@field tail string
 
 ---@class moonseek.Error
 ---@field type "error"
+---what went wrong
 ---@field message string
+---of the list above
 ---@field code moonseek.Code
 
----@alias moonseek.Event moonseek.Prefill | moonseek.Token | moonseek.Done | moonseek.Error
+---DeepSeek-V4 models: engines, tokenizers, sessions, jobs.
+---@class moonseek
+---@field _VERSION string
+local moonseek = {}
 
+---Opens a model: maps its files and checks their structure, touching hardly any weights.
+---@param options moonseek.OpenOptions
+---@return moonseek.Engine? value
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.open(options) end
+
+---What the header of a model says, without opening it.
+---@param path string
+---@return moonseek.ModelInfo? value
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.probe(path) end
+
+---What is loaded, and what this machine can run.
+---@return moonseek.Version
+function moonseek.version() end
+
+---The tokenizer of a `tokenizer.json`, or of a folder that holds one, without weights.
+---@param path string
+---@return moonseek.Tokenizer? value
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.tokenizer(path) end
+
+---Packed token ids, four bytes each, from a list of integers from 0.
+---@param ids integer[]|moonseek.Tokens
+---@return moonseek.Tokens? value
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.tokens(ids) end
+
+---Weights and compute.
+---@class moonseek.Engine
+local engine = {}
+
+---what `moonseek.probe` tells, and how this engine computes
+---@return moonseek.EngineInfo
+function engine:info() end
+
+---what was done since it was opened, and what it holds now
+---@return moonseek.Stats
+function engine:stats() end
+
+---what a session will cost, before there is one
+---@param options? moonseek.MemoryOptions
+---@return moonseek.MemoryPlan? value
+---@return string? message
+---@return moonseek.Code? code
+function engine:memory(options) end
+
+---changes the engine from the next step on
+---@param options moonseek.SetOptions
+---@return true? value
+---@return string? message
+---@return moonseek.Code? code
+function engine:set(options) end
+
+---the tokenizer beside the weights, read at the first call; `ENOENT` when there is none
+---@return moonseek.Tokenizer? value
+---@return string? message
+---@return moonseek.Code? code
+function engine:tokenizer() end
+
+---a new session; memory is taken as tokens come. `EIO` when the model's files have changed
+---@param options? moonseek.SessionOptions
+---@return moonseek.Session? value
+---@return string? message
+---@return moonseek.Code? code
+function engine:session(options) end
+
+---ends this handle; sessions keep the engine until the last is closed
+function engine:close() end
+
+---Text to tokens and back.
+---@class moonseek.Tokenizer
+---@operator len: integer
+local tokenizer = {}
+
+---tokens; any bytes are allowed, control tokens are never recognised in text. Of pieces, also a list with the byte at
+---which each id's text starts, from 0
+---@param text string|moonseek.Piece[]
+---@return moonseek.Tokens? tokens
+---@return integer[]|string? offsets, or the message
+---@return moonseek.Code? code
+function tokenizer:encode(text) end
+
+---the bytes of tokens i to j (default all; negative places count from the end)
+---@param tokens moonseek.Tokens|integer[]
+---@param i? integer
+---@param j? integer
+---@return string? value
+---@return string? message
+---@return moonseek.Code? code
+function tokenizer:decode(tokens, i, j) end
+
+---how many tokens it becomes
+---@param text string|moonseek.Piece[]
+---@return integer? value
+---@return string? message
+---@return moonseek.Code? code
+function tokenizer:count(text) end
+
+---the id of a control token, or nil
+---@param name string
+---@return integer?
+function tokenizer:token(name) end
+
+---gives its memory back, when the engine has no use for it either
+function tokenizer:close() end
+
+---Packed token ids, which never change.
+---@class moonseek.Tokens
+---@operator len: integer
+---@field [integer] integer?
+local t = {}
+
+---a part, as `string.sub`
+---@param i integer
+---@param j? integer
+---@return moonseek.Tokens? value
+---@return string? message
+---@return moonseek.Code? code
+function t:sub(i, j) end
+
+---a list
+---@return integer[]
+function t:totable() end
+
+---gives their memory back
+function t:close() end
+
+---One conversation's memory.
 ---@class moonseek.Session
 local session = {}
 
+---makes it hold exactly these, keeping what it has read of them: just send the whole prompt again. The number of
+---tokens held
 ---@param tokens moonseek.AnyTokens
----@return integer? held
+---@return integer? value
 ---@return string? message
 ---@return moonseek.Code? code
 function session:sync(tokens) end
 
+---adds to them. The number of tokens held
 ---@param tokens moonseek.AnyTokens
----@return integer? held
+---@return integer? value
 ---@return string? message
 ---@return moonseek.Code? code
 function session:append(tokens) end
 
+---tokens held
 ---@return integer
 function session:position() end
 
+---how many more fit
 ---@return integer
 function session:room() end
 
----@return moonseek.Tokens? tokens
+---a packed copy of them
+---@return moonseek.Tokens? value
 ---@return string? message
 ---@return moonseek.Code? code
 function session:tokens() end
 
----@return moonseek.Logits? logits
+---the scores after the last token, reading first: below. `EINVAL` when it holds none
+---@return moonseek.Logits? value
 ---@return string? message
 ---@return moonseek.Code? code
 function session:logits() end
 
+---a result, when all is generated
 ---@param options? moonseek.GenerateOptionsWithHook
----@return moonseek.Result? result
----@return any problem a message, or what on_event raised
+---@return moonseek.Result? value
+---@return any message
 ---@return moonseek.Code? code
 function session:generate(options) end
 
+---an iterator over events
 ---@param options? moonseek.GenerateOptions
----@return (fun(): moonseek.Event?)? iterator
+---@return (fun(): moonseek.Event?)? value
 ---@return string? message
 ---@return moonseek.Code? code
 function session:stream(options) end
 
+---a job, at once
 ---@param options? moonseek.GenerateOptions
----@return moonseek.Job? job
+---@return moonseek.Job? value
 ---@return string? message
 ---@return moonseek.Code? code
 function session:start(options) end
 
+---cancels its job and gives its memory back
 function session:close() end
 
+---A copy of the scores of all tokens after a position.
 ---@class moonseek.Logits
 ---@operator len: integer
 ---@field [integer] number?
-local logits = {}
+local l = {}
 
+---the best k, best first, equal ones by id
 ---@param k integer
 ---@return { id: integer, logit: number, logprob: number }[]
-function logits:top(k) end
+function l:top(k) end
 
+---float32, little-endian, in order of id
 ---@return string
-function logits:bytes() end
+function l:bytes() end
 
+---One generation under way.
 ---@class moonseek.Job
 local job = {}
 
+---the next event, or nil while none waits; never blocks
 ---@return moonseek.Event?
 function job:poll() end
 
+---true as soon as an event waits or the job has finished; false after that time. The state's hooks do not run
+---meanwhile: wait in short pieces
 ---@param ms integer
 ---@return boolean
 function job:wait(ms) end
 
+---ends it within one stage of a layer. What is committed stays, the result says `"cancel"`
 function job:cancel() end
 
+---whether its last event has been taken
 ---@return boolean
 function job:finished() end
 
----@return moonseek.Result? result
+---the result; `EBUSY` before its last event, afterwards its own error if it failed
+---@return moonseek.Result? value
 ---@return string? message
 ---@return moonseek.Code? code
 function job:result() end
 
----@return integer? descriptor
+---cancels it, and the session is free
+function job:close() end
+
+---a descriptor, readable exactly while an event waits: for any event loop. Do not read or close it
+---@return integer? value
 ---@return string? message
 ---@return moonseek.Code? code
 function job:pollfd() end
 
----@return integer? descriptor
+---the same, by the name that LuaSocket's `select` asks for
+---@return integer? value
 ---@return string? message
 ---@return moonseek.Code? code
 function job:getfd() end
 
----@return "r"
-function job:events() end
-
----@return nil
-function job:timeout() end
-
+---whether an event waits: `select` asks this too
 ---@return boolean
 function job:dirty() end
 
-function job:close() end
+---with `pollfd` and `timeout` what cqueues asks for
+---@return "r"
+function job:events() end
+
+---nothing is due at a time
+---@return nil
+function job:timeout() end
 
 return moonseek

@@ -48,9 +48,9 @@ function tiny.scenario(engine)
   return table.concat(result.tokens:totable(), " ")
 end
 
---- Every method of an object, found without asking it.
+--- Every method of an object, found without asking it; or of its type, by the type's metatable.
 function tiny.methods(object)
-  local index = debug.getmetatable(object).__index
+  local index = (type(object) == "table" and object or debug.getmetatable(object)).__index
   if type(index) ~= "table" then
     local _, methods = debug.getupvalue(index, 1)
     index = methods

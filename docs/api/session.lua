@@ -1,0 +1,50 @@
+return {
+  title = "Session",
+  class = "Session",
+  about = "One conversation's memory.",
+  text = [[
+One conversation's memory. `sync` and `append` only record what it shall hold; reading happens when something is
+generated or asked for. Where **tokens** are taken (`AnyTokens`), give packed tokens, a list of ids, a text (one text
+piece), or pieces.]],
+  aliases = { { "AnyTokens", "Tokens|integer[]|string|Piece[]" } },
+  functions = {
+    { "session:sync",
+      arguments = { { "tokens", "AnyTokens" } },
+      returns = "integer",
+      errors = { "EBUSY", "ECTXFULL", "EINVAL", "ENOENT" },
+      "makes it hold exactly these, keeping what it has read of them: just send the whole prompt again. The number of "
+        .. "tokens held" },
+    { "session:append",
+      arguments = { { "tokens", "AnyTokens" } },
+      returns = "integer",
+      errors = { "EBUSY", "ECTXFULL", "EINVAL", "ENOENT" },
+      "adds to them. The number of tokens held" },
+    { "session:position", returns = "integer", "tokens held" },
+    { "session:room", returns = "integer", "how many more fit" },
+    { "session:tokens", returns = "Tokens", errors = { "ENOMEM" }, "a packed copy of them" },
+    { "session:logits",
+      returns = "Logits",
+      errors = { "EBUSY", "EINVAL", "EIO" },
+      "the scores after the last token, reading first: below. `EINVAL` when it holds none" },
+    { "session:generate",
+      options = "GenerateOptionsWithHook",
+      returns = "Result",
+      message = "any",
+      errors = { "EBUSY", "EINVAL", "ECTXFULL", "EFORMAT", "EHOOK", "EIO" },
+      "a result, when all is generated" },
+    { "session:stream",
+      options = "GenerateOptions",
+      returns = "fun(): Event?",
+      errors = { "EBUSY", "EINVAL", "ECTXFULL", "EIO" },
+      "an iterator over events" },
+    { "session:start",
+      options = "GenerateOptions",
+      returns = "Job",
+      errors = { "EBUSY", "EINVAL", "ECTXFULL", "EIO" },
+      "a job, at once" },
+    { "session:close", "cancels its job and gives its memory back" },
+  },
+  after = [[
+`sync` and `append` fail with `EBUSY` while a job runs, `ECTXFULL` beyond the context, `EINVAL` for an id that the
+vocabulary lacks, `ENOENT` for text when the model has no tokenizer. The session then holds what it held before.]],
+}
