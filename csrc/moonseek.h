@@ -184,6 +184,40 @@ ms_status ms_session_tokens (ms_session *session, ms_tokens *tokens, ms_error *e
 /* Copies the logits after the last token, [vocabulary]; MS_EBUSY; MS_EINVAL: a token is unread, or none is held. */
 ms_status ms_session_logits (ms_session *session, float *logits, ms_error *err);
 
+/* {== Expert policy ============================================================================= */
+
+/*
+** Which experts may compute for a session's tokens, in place of the model's own choice. Where a layer chooses
+** by score, the `top_k` experts of highest score + biases are taken, and weighed by their scores alone, so that
+** the weights add up as the model's do. Layers that route by a token's table (the first ones) follow it, whole.
+** A policy holds for the tokens read while it is set; what is read keeps the rows it has. Sessions with
+** different policies share steps, and each gets the bits it would get alone.
+*/
+#define MS_EVERY_LAYER (-1)
+typedef struct ms_expert_bias {
+  int32_t layer, expert;                             /* from 0, as in the checkpoint's names; or MS_EVERY_LAYER */
+  float value;                                       /* within +-1000; those of one expert add up; -INFINITY: disabled */
+} ms_expert_bias;
+
+typedef struct ms_routing {
+  size_t top_k;                                      /* experts a token, at most the model's; 0: the model's */
+  const ms_expert_bias *bias; size_t count;          /* {0} is the model's own way */
+} ms_routing;
+
+/*
+** Copies *routing in place of the policy before. MS_EBUSY: a job runs on it; MS_EINVAL: a value outside its limits,
+** or a layer that would keep fewer than top_k experts. After a failure the policy is what it was.
+*/
+ms_status ms_session_set_routing (ms_session *session, const ms_routing *routing, ms_error *err);
+/* The policy: *top_k (0: there is none) and up to `room` of its biases; returns how many it has. */
+size_t ms_session_routing (ms_session *session, size_t *top_k, ms_expert_bias *bias, size_t room);
+typedef struct ms_routing_stats { size_t layers, experts; uint64_t tokens; } ms_routing_stats;
+/*
+** How often each expert was chosen for the tokens that this session has read, those read again counted again, since
+** it was opened, forked, loaded or last reset. counts [layers, experts], or NULL; `reset` starts anew.
+*/
+void ms_session_routing_stats (ms_session *session, ms_routing_stats *stats, uint64_t *counts, int reset);
+
 /* {== Job ======================================================================================== */
 
 #define MS_LOGPROBS_LIMIT 20

@@ -132,6 +132,32 @@
 ---a step's rows, without the work space of the kernels
 ---@field scratch integer
 
+---@class moonseek.RoutingStatsOptions
+---counts from 0 again afterwards
+---@field reset? boolean
+
+---@class moonseek.Routing
+---experts a token, at most the model's `experts_per_token`, the default
+---@field top_k? integer
+---expert → number, -1000 to 1000, added to the score that chooses; the weights stay those of the scores
+---@field bias? table<integer, number>
+---experts that are never chosen; every layer that chooses by score keeps `top_k`
+---@field disable? integer[]
+---layer → `bias` and `disable` for this layer, beside those for all; not for layers that route by token
+---@field layers? table<integer, moonseek.LayerRouting>
+
+---@class moonseek.LayerRouting
+---as above
+---@field bias? table<integer, number>
+---as above
+---@field disable? integer[]
+
+---@class moonseek.RoutingStats
+---read since the session was made or `reset`; those read again count again
+---@field tokens integer
+---layer → expert → how often it was chosen
+---@field layers table<integer, table<integer, integer>>
+
 ---@class moonseek.GenerateOptions
 ---0 only reads; by default until the context is full
 ---@field max_tokens? integer
@@ -422,6 +448,18 @@ function session:stream(options) end
 ---@return string? message
 ---@return moonseek.Code? code
 function session:start(options) end
+
+---sets its expert policy, in place of the one before: true. Without an argument: the policy, nil when there is none
+---@param options? moonseek.Routing
+---@return true|moonseek.Routing? value
+---@return string? message
+---@return moonseek.Code? code
+function session:routing(options) end
+
+---how often each expert was chosen for the tokens it has read
+---@param options? moonseek.RoutingStatsOptions
+---@return moonseek.RoutingStats
+function session:routing_stats(options) end
 
 ---cancels its job and gives its memory back
 function session:close() end

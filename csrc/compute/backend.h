@@ -100,6 +100,12 @@ typedef struct router {              /* 2.7 */
   float route_scale;
 } router;
 
+/* How a row's experts are chosen, in place of the router's own way; a table is followed all the same. */
+typedef struct route_policy {
+  size_t top_k;                      /* at most the router's */
+  const float *bias;                 /* [experts], added to the score that chooses; -INFINITY: never; NULL: none */
+} route_policy;
+
 typedef struct expert { weight w1, w2, w3; } expert;   /* gate, down, up */
 
 typedef struct expert_set {
@@ -195,10 +201,13 @@ struct backend {
                                  size_t rotated, const tensor *q, const id_tensor *chosen, tensor *out,
                                  ms_error *err);
 
-  /* chosen, weights [rows, top_k], by ascending expert id. */
-  ms_status (*route) (backend *be, const router *r, const int32_t *tokens, const tensor *u,
-                      id_tensor *chosen, tensor *weights, ms_error *err);
-  /* out = shared expert + chosen experts times their weights, added in ascending id. */
+  /*
+  ** chosen, weights [rows, top_k], by ascending expert id; -1 and 0 behind the last of a row whose policy
+  ** takes fewer. policies [rows]: NULL where the router decides alone; NULL itself: for all rows.
+  */
+  ms_status (*route) (backend *be, const router *r, const int32_t *tokens, const route_policy *const *policies,
+                      const tensor *u, id_tensor *chosen, tensor *weights, ms_error *err);
+  /* out = shared expert + chosen experts (none where -1) times their weights, added in ascending id. */
   ms_status (*experts) (backend *be, const expert_set *set, const tensor *u, const id_tensor *chosen,
                         const tensor *weights, tensor *out, ms_error *err);
 

@@ -4,8 +4,6 @@
 */
 #include "generation.h"
 
-#include <math.h>
-
 enum {
   MAX_TOKENS, TEMPERATURE, TOP_K, TOP_P, MIN_P, SEED, REPETITION_PENALTY, FREQUENCY_PENALTY, PRESENCE_PENALTY,
   LOGIT_BIAS, STOP, IGNORE_EOS, LOGPROBS, RAW, DEADLINE_MS, ON_EVENT
@@ -34,18 +32,6 @@ static const option rows[] = {
 typedef struct bias_list { size_t count; ms_bias items[]; } bias_list;
 typedef struct stop_list { size_t count; ms_stop items[]; } stop_list;
 
-/* The token id at `index`: raises when it is no integer, 0 with *err filled when no vocabulary can have it. */
-static int read_id (lua_State *L, int index, const call *from, const char *name, int32_t *id, ms_error *err) {
-  if (lua_type(L, index) != LUA_TNUMBER)
-    raise_from(L, from, "option '%s': token id expected, got %s", name, luaL_typename(L, index));
-  lua_Number number = lua_tonumber(L, index);
-  if (number != floor(number)) raise_from(L, from, "option '%s': token id expected, got %f", name, number);
-  if (!(number >= 0 && number <= INT32_MAX))
-    return refuse(err, "%s: option '%s': token id %.17g is not within 0 to %d", from->name, name, number, INT32_MAX);
-  *id = (int32_t)number;
-  return 1;
-}
-
 static size_t count_entries (lua_State *L, int table) {
   size_t count = 0;
   lua_pushnil(L);
@@ -67,7 +53,7 @@ static int read_bias (lua_State *L, int slot, const call *from, ms_error *err) {
   while (list->count < room && lua_next(L, slot)) {
     ms_bias *item = &list->items[list->count++];
     lua_Number value = lua_tonumber(L, -1);
-    if (!read_id(L, -2, from, name, &item->id, err)) return 0;
+    if (!read_id(L, -2, from, name, "token", &item->id, err)) return 0;
     if (lua_type(L, -1) != LUA_TNUMBER)
       raise_from(L, from, "option '%s': token %d: number expected, got %s", name, (int)item->id, luaL_typename(L, -1));
     if (value != value) raise_from(L, from, "option '%s': token %d: number expected, got nan", name, (int)item->id);
@@ -83,7 +69,7 @@ static int read_bias (lua_State *L, int slot, const call *from, ms_error *err) {
 static int read_stop_item (lua_State *L, const call *from, ms_stop *item, ms_error *err) {
   const char *name = rows[STOP].name;
   *item = (ms_stop){ NULL, 0, -1 };
-  if (lua_type(L, -1) != LUA_TSTRING) return read_id(L, -1, from, name, &item->id, err);
+  if (lua_type(L, -1) != LUA_TSTRING) return read_id(L, -1, from, name, "token", &item->id, err);
   item->text = lua_tolstring(L, -1, &item->bytes);
   return item->bytes > 0 || refuse(err, "%s: option '%s': an empty string stops nothing", from->name, name);
 }

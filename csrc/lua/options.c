@@ -1,6 +1,7 @@
 /* Options tables: declared rows, raw access, one place where a wrong option is named. */
 #include "options.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -79,6 +80,19 @@ int seed_at (lua_State *L, int index, uint64_t *seed) {
   lua_Number number = lua_tonumber(L, index);
   if (!(number >= 0 && number <= INTEGER_LIMIT)) return 0;
   *seed = (uint64_t)number;
+  return 1;
+}
+
+int read_id (lua_State *L, int index, const call *from, const char *name, const char *kind, int32_t *id,
+             ms_error *err) {
+  if (lua_type(L, index) != LUA_TNUMBER)
+    raise_from(L, from, "option '%s': %s id expected, got %s", name, kind, luaL_typename(L, index));
+  lua_Number number = lua_tonumber(L, index);
+  if (number != floor(number)) raise_from(L, from, "option '%s': %s id expected, got %f", name, kind, number);
+  if (!(number >= 0 && number <= INT32_MAX))
+    return refuse(err, "%s: option '%s': %s id %.17g is not within 0 to %d", from->name, name, kind, number,
+                  INT32_MAX);
+  *id = (int32_t)number;
   return 1;
 }
 

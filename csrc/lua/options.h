@@ -47,6 +47,13 @@ int refuse (ms_error *err, const char *format, ...) __attribute__((format(printf
 /* check_open, for a function that our own Lua calls. */
 void *check_open_from (lua_State *L, int index, const char *type, const call *from);
 
+/*
+** The number of a token, expert or layer (`kind`) at `index`, for option `name`: raises when it is no integer, 0 with
+** *err filled when nothing can have it. What there is, the engine knows.
+*/
+int read_id (lua_State *L, int index, const call *from, const char *name, const char *kind, int32_t *id,
+             ms_error *err);
+
 int seed_at (lua_State *L, int index, uint64_t *seed);   /* 0: no seed of any form */
 
 #endif

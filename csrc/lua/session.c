@@ -168,6 +168,8 @@ static const luaL_Reg methods[] = {
   { "append", session_append },
   { "position", session_position },
   { "room", session_room },
+  { "routing", session_routing },
+  { "routing_stats", session_routing_stats },
   { "sync", session_sync },
   { "tokens", session_tokens },
   { NULL, NULL }

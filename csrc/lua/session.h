@@ -17,4 +17,8 @@ ms_session *free_session (lua_State *L, int index, const call *from);
 
 size_t session_vocabulary (lua_State *L, int index);   /* logits a token has */
 
+/* Methods of their own file: routing.c. */
+int session_routing (lua_State *L);
+int session_routing_stats (lua_State *L);
+
 #endif

@@ -5,6 +5,7 @@
 #include "forward.h"
 
 #include <math.h>
+#include <string.h>
 
 #include "../base/checked.h"
 #include "../base/memory.h"
@@ -15,7 +16,10 @@ struct model_runner {
   backend *be;
   model_scratch scratch;
   int32_t *tokens, *positions;         /* [row_capacity] */
+  const route_policy **policies;       /* [row_capacity] */
   size_t row_capacity;
+  int32_t *experts;                    /* [experts_capacity]: those chosen, on the host */
+  size_t experts_capacity;
   segment *segments;                   /* [segment_capacity] */
   size_t segment_capacity;
 };
@@ -33,6 +37,8 @@ void model_runner_close (model_runner *runner) {
   model_scratch_free(&runner->scratch, runner->be);
   memory_free(runner->tokens);
   memory_free(runner->positions);
+  memory_free(runner->policies);
+  memory_free(runner->experts);
   memory_free(runner->segments);
   memory_free(runner);
 }
@@ -55,6 +61,9 @@ static ms_status grow_rows (model_runner *r, size_t rows, ms_error *err) {
   int32_t *positions = memory_resize(r->positions, rows, sizeof *positions);
   if (positions == NULL) return fail_memory(err, rows * sizeof *positions, "a step's positions");
   r->positions = positions;
+  const route_policy **policies = memory_resize(r->policies, rows, sizeof *policies);
+  if (policies == NULL) return fail_memory(err, rows * sizeof *policies, "a step's policies");
+  r->policies = policies;
   r->row_capacity = rows;
   return MS_OK;
 }
@@ -94,6 +103,40 @@ static segment_list segments_of (model_runner *r, const model_segment *segments,
     row += segments[i].count;
   }
   return (segment_list){ .items = r->segments, .count = count };
+}
+
+/* {== Experts ===================================================================================== */
+
+/* The policies of all rows in layer `layer`; NULL when no session has one. */
+static const route_policy *const *policies_of (model_runner *r, const model_segment *segments, size_t count,
+                                               size_t layer) {
+  size_t row = 0, with_policy = 0;
+  for (size_t i = 0; i < count; i++) {
+    const route_policy *policy = segments[i].routing == NULL ? NULL : &segments[i].routing->layers[layer];
+    with_policy += policy != NULL;
+    for (size_t j = 0; j < segments[i].count; j++) r->policies[row++] = policy;
+  }
+  return with_policy == 0 ? NULL : r->policies;
+}
+
+/* Gives every segment that asks for them the experts of its rows. */
+static ms_status take_experts (model_runner *r, const model_segment *segments, size_t count, ms_error *err) {
+  const id_tensor *chosen = &r->scratch.chosen_experts;
+  size_t wanted = 0, first = 0, top_k = r->m->config.top_k, values = chosen->rows * chosen->columns;
+  for (size_t i = 0; i < count; i++) wanted += segments[i].experts != NULL;
+  if (wanted == 0) return MS_OK;
+  if (values > r->experts_capacity) {
+    int32_t *experts = memory_resize(r->experts, values, sizeof *experts);
+    if (experts == NULL) return fail_memory(err, values * sizeof *experts, "a step's experts");
+    r->experts = experts;
+    r->experts_capacity = values;
+  }
+  TRY(r->be->download(r->be, r->experts, chosen->data, values * sizeof *r->experts, err));
+  for (size_t i = 0; i < count; first += segments[i++].count)
+    for (size_t l = 0; l < r->m->config.layers && segments[i].experts != NULL; l++)
+      memcpy(segments[i].experts + l * segments[i].count * top_k, r->experts + (l * chosen->rows + first) * top_k,
+             segments[i].count * top_k * sizeof *r->experts);
+  return MS_OK;
 }
 
 /* {== The layers ================================================================================= */
@@ -145,8 +188,10 @@ static ms_status run_step (model_runner *r, const model_segment *segments, size_
     if (abandoned != NULL && abandoned(user))
       return fail(err, MS_ECANCELED, "cancelled before layer %zu of %zu", i, m->config.layers);
     step.segments = segments_of(r, segments, count, i);
+    step.policies = policies_of(r, segments, count, i);
     TRY(model_run_layer(&step, &m->layers[i], err));
   }
+  TRY(take_experts(r, segments, count, err));
   return s->last.rows == 0 ? MS_OK : run_head(&step, segments, count, err);
 }
 

@@ -7,6 +7,7 @@
 
 #include "../compute/backend.h"
 #include "cache.h"
+#include "routing.h"
 #include "weights.h"
 
 /* The next `count` tokens of one session. */
@@ -15,6 +16,8 @@ typedef struct model_segment {
   const int32_t *tokens;               /* [count], within the vocabulary: the caller has checked */
   size_t count;
   size_t logit_rows;                   /* logits are wanted of this many rows at its end */
+  const model_routing *routing;        /* its expert policy, or NULL */
+  int32_t *experts;                    /* NULL, or takes the experts chosen [layers, count, top_k], as `route` gives them */
 } model_segment;
 
 /* Work space of a step; one runner serves one thread. It grows to the largest step, not with the context. */

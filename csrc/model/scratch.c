@@ -19,6 +19,7 @@ static size_t head_columns (const model_config *c) { return c->heads * c->head_d
 static size_t kv_columns (const model_config *c) { return c->head_dim; }
 static size_t group_columns (const model_config *c) { return c->o_groups * c->o_lora; }
 static size_t expert_columns (const model_config *c) { return c->top_k; }
+static size_t choice_columns (const model_config *c) { return c->layers * c->top_k; }
 static size_t angle_columns (const model_config *c) { return c->rope_dim; }
 static size_t vocabulary_columns (const model_config *c) { return c->vocabulary; }
 static size_t index_columns (const model_config *c) { return c->index_top_k; }
@@ -44,7 +45,7 @@ static const tensor_rule tensors[] = {
 };
 
 static const tensor_rule ids[] = {
-  RULE(chosen_rows, index_columns, STEP_ROWS), RULE(chosen_experts, expert_columns, STEP_ROWS)
+  RULE(chosen_rows, index_columns, STEP_ROWS), RULE(chosen_experts, choice_columns, STEP_ROWS)
 };
 
 enum { TENSOR_RULES = sizeof tensors / sizeof tensors[0], ID_RULES = sizeof ids / sizeof ids[0] };

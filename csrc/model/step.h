@@ -18,7 +18,7 @@ typedef struct model_scratch {
   tensor kv;                           /* [rows, head] */
   tensor groups;                       /* [rows, groups * o_lora] */
   id_tensor chosen_rows;               /* [rows, index top_k] */
-  id_tensor chosen_experts;            /* [rows, top_k] */
+  id_tensor chosen_experts;            /* [layers, rows, top_k], kept until the step's end */
   tensor expert_weights;               /* [rows, top_k] */
   tensor window_angles, compress_angles;   /* [rows, rope dimensions] */
   tensor last, logits;                 /* [rows, width], [rows, vocabulary]: rows whose logits are wanted */
@@ -28,6 +28,7 @@ typedef struct model_step {
   const model *m;
   backend *be;
   const int32_t *tokens, *positions;   /* [rows] */
+  const route_policy *const *policies; /* [rows], as the layer at hand sees them; or NULL */
   segment_list segments;               /* as the layer at hand sees them */
   model_scratch *scratch;
 } model_step;

@@ -79,6 +79,7 @@ static void free_engine (ms_engine *engine) {
   ms_tokenizer_release(engine->tokenizer);
   sampler_scratch_free(&engine->scratch);
   memory_free(engine->step.logits);
+  memory_free(engine->step.experts);
   memory_free(engine->jobs);
   memory_free(engine);
 }
@@ -195,6 +196,7 @@ ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_pl
   TRY(model_cache_plan(engine->model, engine->backend, context, &cache, err));
   plan->weights = info->bytes;
   plan->session = cache.rows + context * id + logits + MARK_LIMIT * (cache.mark + logits);
+  plan->session += routing_count_bytes(engine);
   plan->per_token = cache.per_token + id;
   plan->scratch = model_runner_plan(engine->model, STEP_ROWS) + logits;
   return MS_OK;

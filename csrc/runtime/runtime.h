@@ -53,6 +53,8 @@ struct ms_session {
   size_t logits_at;                      /* 0: none */
   mark marks[MARK_LIMIT];                /* ascending */
   size_t mark_count;
+  model_routing *routing;                /* its expert policy, shared with forks (routing.c); NULL: the model's way */
+  uint64_t *expert_counts, counted;      /* [layers, experts] of `counted` rows; NULL until a step needs them */
 };
 
 size_t session_read (const ms_session *session);
@@ -68,6 +70,12 @@ size_t session_commit (ms_session *session, size_t count, const float *logits);
 void session_unpin (ms_session *session);
 void session_unreference (ms_session *session);
 void session_free (ms_session *session);
+
+/* Counts of chosen experts: room for them, and `rows` committed rows with their experts [layers, rows, top_k]. */
+ms_status routing_reserve_counts (ms_session *session, ms_error *err);
+void routing_count (ms_session *session, const int32_t *experts, size_t rows);
+size_t routing_count_bytes (const ms_engine *engine);  /* of a session's counts */
+ms_status routing_place (ms_engine *engine, ms_error *err);   /* policies and room for experts in a step just formed */
 
 /* {== Job ======================================================================================== */
 
@@ -141,6 +149,7 @@ typedef struct step_item {
   ms_status status;
   ms_error error;
   drawn_token drawn;
+  model_routing *routing;                /* the policy of its rows, or NULL */
 } step_item;
 
 #define NO_LOGITS SIZE_MAX
@@ -151,6 +160,7 @@ typedef struct step {
   model_segment segments[STEP_ROWS];     /* of the first `segment_count` items */
   int32_t tokens[STEP_ROWS];
   size_t count, segment_count, rows;
+  int32_t *experts;                      /* [STEP_ROWS * layers * top_k]: those chosen, segment by segment */
   float *logits;                         /* [logit_capacity, vocabulary] */
   size_t logit_rows, logit_capacity;
   bool set_threads;

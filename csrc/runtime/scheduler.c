@@ -68,6 +68,7 @@ static void add_item (ms_engine *engine, ms_job *job, size_t count) {
   ms_error err;
   ms_status status = model_cache_reserve(session->cache, count, &err);
   if (status == MS_OK && job->options.max_tokens != 0) status = session_reserve_token(session, &err);
+  if (status == MS_OK) status = routing_reserve_counts(session, &err);
   if (status != MS_OK) {
     job_fail(job, &err);
     return;
@@ -76,6 +77,7 @@ static void add_item (ms_engine *engine, ms_job *job, size_t count) {
   step_item *item = &s->items[s->count++];
   *item = (step_item){ .job = job, .count = count, .logit_row = NO_LOGITS, .position = read + count };
   if (item->position == session->tokens.count) item->logit_row = s->logit_rows++;
+  item->routing = model_routing_retain(session->routing);
   job->references++;
   if (count == 0) return;
   memcpy(s->tokens + s->rows, session->tokens.ids + read, count * sizeof *s->tokens);
@@ -160,6 +162,7 @@ static void end_step (ms_engine *engine) {
   for (size_t i = 0; i < engine->step.count; i++) {
     step_item *item = &engine->step.items[i];
     job_discard(&item->drawn);
+    model_routing_release(item->routing);
     session_unpin(item->job->session);
     job_unreference(item->job);
   }
@@ -177,7 +180,7 @@ static bool form (ms_engine *engine) {
   add_draws(engine);
   engine->turn = engine->job_count == 0 ? 0 : (engine->turn + 1) % engine->job_count;
   if (s->count == 0) return false;
-  if (grow_logits(s, engine->info.model.vocabulary, &err) != MS_OK) {
+  if (grow_logits(s, engine->info.model.vocabulary, &err) != MS_OK || routing_place(engine, &err) != MS_OK) {
     for (size_t i = 0; i < s->count; i++) job_fail(s->items[i].job, &err);
     end_step(engine);
     return false;
@@ -277,6 +280,7 @@ static void commit_item (ms_engine *engine, step_item *item) {
   if (item->count != 0 && item->logit_row != NO_LOGITS)
     logits = engine->step.logits + item->logit_row * engine->info.model.vocabulary;
   account(engine, item, session_commit(session, item->count, logits));
+  if (item->count != 0) routing_count(session, engine->step.segments[item - engine->step.items].experts, item->count);
   bool reading = job->read != job->prefill_done;
   if (reading) job_queue_prefill(job);
   if (reading && logits != NULL) session_mark(session);

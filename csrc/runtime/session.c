@@ -243,6 +243,8 @@ void session_free (ms_session *session) {
   drop_marks_after(session, 0);
   model_cache_close(session->cache);
   memory_free(session->logits);
+  model_routing_release(session->routing);
+  memory_free(session->expert_counts);
   ms_tokens_free(&session->tokens);
   memory_free(session);
 }

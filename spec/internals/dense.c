@@ -111,6 +111,30 @@ static const uint8_t *odd_bytes_of (lua_State *L, const char *name) {
   return memcpy(copy + 1, data, bytes);
 }
 
+/*
+** policies = { [row] = { top_k =, bias = packed floats } }, rows from 1: an array of pointers in a userdata left on
+** the stack; NULL when the field is absent.
+*/
+static const route_policy *const *policies_of (lua_State *L, size_t rows) {
+  lua_getfield(L, ARGUMENTS, "policies");
+  if (lua_isnil(L, -1)) return NULL;
+  const route_policy **list = lua_newuserdata(L, rows * sizeof *list);
+  route_policy *all = lua_newuserdata(L, rows * sizeof *all);
+  for (size_t i = 0; i < rows; i++) {
+    list[i] = NULL;
+    lua_rawgeti(L, -3, (int)i + 1);
+    if (lua_istable(L, -1)) {
+      lua_getfield(L, -1, "top_k");
+      lua_getfield(L, -2, "bias");               /* the table keeps the string */
+      all[i] = (route_policy){ (size_t)lua_tointeger(L, -2), (const float *)(const void *)lua_tostring(L, -1) };
+      list[i] = &all[i];
+      lua_pop(L, 2);
+    }
+    lua_pop(L, 1);
+  }
+  return list;
+}
+
 /* Gives the ids [rows, top_k] and behind them, as float32, the weights. */
 static ms_status run_route (call *c) {
   router r = { .gate = weight_of(c->L, "gate"), .table = odd_bytes_of(c->L, "table"),
@@ -123,7 +147,7 @@ static ms_status run_route (call *c) {
   make_out(c, 2 * rows, r.top_k);
   id_tensor chosen = { (int32_t *)(void *)c->out.data, rows, r.top_k };
   tensor weights = { c->out.data + rows * r.top_k, rows, r.top_k };
-  return c->be->route(c->be, &r, ids_of(c->L, "tokens"), &c->x, &chosen, &weights, &c->err);
+  return c->be->route(c->be, &r, ids_of(c->L, "tokens"), policies_of(c->L, rows), &c->x, &chosen, &weights, &c->err);
 }
 
 static expert expert_at (lua_State *L, int table, int i) {

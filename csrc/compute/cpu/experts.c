@@ -26,18 +26,24 @@ typedef struct route_job {
   const cpu_backend *cpu;
   const router *r;
   const int32_t *tokens;
+  const route_policy *const *policies;   /* [rows], or NULL */
   float *scores;                   /* [rows, experts]: logits, then sqrt(softplus) */
   const float *bias;               /* [experts], or NULL */
   id_tensor *chosen;
   tensor *weights;
 } route_job;
 
-/* The unchosen expert of highest score + bias, ties to the lowest id; a NaN is above nothing. */
-static int32_t best_unchosen (const route_job *job, const float *scores, const int32_t *taken, size_t count) {
+/* The unchosen expert of highest score + bias (+ more), ties to the lowest id; a NaN is above nothing. */
+static int32_t best_unchosen (const route_job *job, const float *more, const float *scores, const int32_t *taken,
+                              size_t count) {
   int32_t best = -1;
   float highest = 0.0f;
   for (size_t e = 0; e < job->r->experts; e++) {
-    const float value = job->bias == NULL ? scores[e] : scores[e] + job->bias[e];
+    float value = job->bias == NULL ? scores[e] : scores[e] + job->bias[e];
+    if (more != NULL) {
+      if (isinf(more[e])) continue;
+      value += more[e];
+    }
     if (best >= 0 && !(value > highest)) continue;
     size_t i = 0;
     while (i < count && taken[i] != (int32_t)e) i++;
@@ -62,28 +68,37 @@ static void route_row (void *context, size_t row, size_t worker) {
   const router *r = job->r;
   float *scores = job->scores + row * r->experts, *weights = job->weights->data + row * r->top_k;
   int32_t *ids = job->chosen->data + row * r->top_k;
+  const route_policy *policy = job->policies == NULL || r->table != NULL ? NULL : job->policies[row];
+  const size_t top_k = policy == NULL ? r->top_k : policy->top_k;
   float sum = 0.0f;
   (void)worker;
 
   job->cpu->kernels->sqrt_softplus(scores, r->experts);
-  for (size_t k = 0; k < r->top_k; k++) {
+  for (size_t k = 0; k < top_k; k++) {
     if (r->table == NULL) {
-      ids[k] = best_unchosen(job, scores, ids, k);
+      ids[k] = best_unchosen(job, policy == NULL ? NULL : policy->bias, scores, ids, k);
     } else {
       int64_t id;                  /* its range was checked when the model was opened */
       memcpy(&id, r->table + ((size_t)job->tokens[row] * r->top_k + k) * sizeof id, sizeof id);
       ids[k] = (int32_t)id;
     }
   }
-  sort_ids(ids, r->top_k);
-  for (size_t k = 0; k < r->top_k; k++) sum += scores[ids[k]];
-  for (size_t k = 0; k < r->top_k; k++) weights[k] = scores[ids[k]] / sum * r->route_scale;
+  sort_ids(ids, top_k);
+  for (size_t k = 0; k < top_k; k++) sum += scores[ids[k]];
+  for (size_t k = 0; k < top_k; k++) weights[k] = scores[ids[k]] / sum * r->route_scale;
+  if (policy != NULL && sum == 0.0f)         /* experts it forces may all have a score of 0 */
+    for (size_t k = 0; k < top_k; k++) weights[k] = r->route_scale / (float)top_k;
+  for (size_t k = top_k; k < r->top_k; k++) {
+    ids[k] = -1;
+    weights[k] = 0.0f;
+  }
 }
 
-static ms_status route (backend *be, const router *r, const int32_t *tokens, const tensor *u,
-                        id_tensor *chosen, tensor *weights, ms_error *err) {
+static ms_status route (backend *be, const router *r, const int32_t *tokens, const route_policy *const *policies,
+                        const tensor *u, id_tensor *chosen, tensor *weights, ms_error *err) {
   cpu_backend *cpu = cpu_of(be);
-  route_job job = { .cpu = cpu, .r = r, .tokens = tokens, .chosen = chosen, .weights = weights };
+  route_job job = { .cpu = cpu, .r = r, .tokens = tokens, .policies = policies, .chosen = chosen,
+                    .weights = weights };
   float *bias = cpu_scratch(cpu, 0, (u->rows + 1) * r->experts * sizeof(float), err);
   if (bias == NULL) return MS_ENOMEM;
   job.scores = bias + r->experts;
@@ -258,20 +273,25 @@ static void down_task (void *context, size_t i, size_t worker) {
 
 /* {== The stage ================================================================================== */
 
-/* Sorts the pairs by expert, by counting; a pair keeps its place among the rows of its expert. */
+/*
+** Sorts the pairs by expert, by counting; a pair keeps its place among the rows of its expert. The -1 of a
+** row that takes fewer experts makes no pair.
+*/
 static void sort_pairs (experts_job *job, const expert_set *set, const id_tensor *chosen,
                         const tensor *weights, size_t *next) {
-  const size_t routed = chosen->rows * chosen->columns;
+  const size_t places = chosen->rows * chosen->columns;
   memset(next, 0, (set->count + 1) * sizeof *next);
-  for (size_t i = 0; i < routed; i++) next[chosen->data[i] + 1]++;
+  for (size_t i = 0; i < places; i++)
+    if (chosen->data[i] >= 0) next[chosen->data[i] + 1]++;
   for (size_t e = 0; e < set->count; e++) {
     const size_t count = next[e + 1];
     next[e + 1] += next[e];
     if (count != 0)
       job->groups[job->group_count++] = (pair_group){ &set->routed[e], next[e], count };
   }
-  for (size_t i = 0; i < routed; i++)
-    job->pairs[next[chosen->data[i]]++] = (pair){ i / chosen->columns, weights->data[i] };
+  const size_t routed = next[set->count];
+  for (size_t i = 0; i < places; i++)
+    if (chosen->data[i] >= 0) job->pairs[next[chosen->data[i]]++] = (pair){ i / chosen->columns, weights->data[i] };
   for (size_t r = 0; r < chosen->rows; r++) job->pairs[routed + r] = (pair){ r, 1.0f };
   job->groups[job->group_count++] = (pair_group){ &set->shared, routed, chosen->rows };
 }

@@ -110,6 +110,149 @@ describe("route", function()
   end)
 end)
 
+describe("route with policies", function()
+  local count, model_top_k, scale = 10, 4, 1.5
+  local identity, model_bias = {}, { 0, 0.3, -0.2, 0.1, 0, 0, 0.05, -0.4, 0.2, 0 }
+  for i = 1, count * count do identity[i] = (i - 1) % (count + 1) == 0 and 1 or 0 end
+
+  local state = 11
+  local function random()
+    state = state * 16807 % 2147483647
+    return state / 2147483647
+  end
+  local function list(n, f)
+    local values = {}
+    for i = 1, n do values[i] = f(i) end
+    return values
+  end
+
+  local none, never = 0, -math.huge
+  local policies = {
+    false,
+    { top_k = 1 }, { top_k = 2 }, { top_k = model_top_k },
+    { top_k = model_top_k, bias = { none, never, never, none, none, never, none, never, none, none } },
+    { top_k = 3, bias = { never, none, 2, never, -1, none, 0.5, none, none, 900 } },
+    { top_k = 1, bias = { never, never, never, never, never, -50, never, never, never, never } },
+    { top_k = 2, bias = { 1000, 1000, -1000, none, none, none, none, none, none, 1000 } },
+    false,
+  }
+  local logits = list(#policies, function() return list(count, function() return 8 * random() - 4 end) end)
+
+  --- The definition, in doubles: ids ascending, -1 behind them, and their weights.
+  local function defined(row, policy)
+    local scores, order = {}, {}
+    local taken, bias = policy and policy.top_k or model_top_k, policy and policy.bias or {}
+    for e = 1, count do
+      scores[e] = math.sqrt(math.log(1 + math.exp(row[e])))
+      if bias[e] ~= never then order[#order + 1] = e end
+    end
+    table.sort(order, function(a, b)
+      return scores[a] + model_bias[a] + (bias[a] or 0) > scores[b] + model_bias[b] + (bias[b] or 0)
+    end)
+    for i = #order, taken + 1, -1 do order[i] = nil end
+    table.sort(order)
+    local sum, ids, weights = 0, {}, {}
+    for _, e in ipairs(order) do sum = sum + scores[e] end
+    for i = 1, model_top_k do
+      ids[i] = order[i] and order[i] - 1 or -1
+      weights[i] = order[i] and scores[order[i]] / sum * scale or 0
+    end
+    return ids, weights
+  end
+
+  local function signed(ids)
+    return list(#ids, function(i) return ids[i] >= 2 ^ 31 and ids[i] - 2 ^ 32 or ids[i] end)
+  end
+
+  local function pack(policy)
+    return policy and { top_k = policy.top_k, bias = policy.bias and internals.pack_floats(policy.bias) }
+  end
+
+  --- Rows first .. last, each under its policy: packed ids, packed weights, and both as they came.
+  local function route(first, last, options, more)
+    local x, given_policies = {}, {}
+    for row = first, last do
+      for e = 1, count do x[#x + 1] = logits[row][e] end
+      given_policies[#given_policies + 1] = pack(policies[row])
+    end
+    local given = { x = internals.pack_floats(x), gate = { type = "F32", shape = { count, count },
+      bytes = internals.pack_floats(identity) }, bias = { type = "F32", shape = { count },
+      bytes = internals.pack_floats(model_bias) }, top_k = model_top_k, route_scale = scale,
+      policies = given_policies }
+    for name, thing in pairs(more or {}) do given[name] = thing end
+    if given.policies == "none" then given.policies = nil end
+    local result = assert(internals.dense_stage("route", options or {}, given))
+    local ids, weights = split(result)
+    return ids, weights, result
+  end
+
+  it("chooses and weighs every row by its own, as defined", function()
+    local ids, weights = route(1, #policies)
+    for row, policy in ipairs(policies) do
+      local want_ids, want_weights = defined(logits[row], policy)
+      assert.same(want_ids, signed(internals.ids(row_of(ids, row, model_top_k))), "row " .. row)
+      local got, sum = internals.floats(row_of(weights, row, model_top_k)), 0
+      for i = 1, model_top_k do
+        assert.is_true(math.abs(got[i] - want_weights[i]) < 1e-5, "row " .. row)
+        sum = sum + got[i]
+      end
+      assert.is_true(math.abs(sum - scale) < 1e-6, "row " .. row)
+    end
+  end)
+
+  for _, mode in ipairs { "exact", "reference", "fast" } do
+    it("gives each row the bits it has alone, at any kernels and threads: " .. mode, function()
+      local ids, weights, expected = route(1, #policies, { numerics = mode, kernels = "scalar" })
+      for _, kernels in ipairs(internals.kernel_levels()) do
+        assert.equal(expected, (select(3, route(1, #policies, { numerics = mode, kernels = kernels, threads = 3 }))))
+      end
+      for row = 1, #policies do
+        local alone_ids, alone_weights = route(row, row, { numerics = mode })
+        assert.equal(row_of(ids, row, model_top_k), alone_ids)
+        assert.equal(row_of(weights, row, model_top_k), alone_weights)
+      end
+    end)
+  end
+
+  it("leaves rows without one, and with one that asks for nothing, as they are without policies", function()
+    local with, with_weights = route(1, #policies)
+    local without, without_weights = route(1, #policies, {}, { policies = "none" })
+    for _, row in ipairs { 1, 4, #policies } do
+      assert.equal(row_of(without, row, model_top_k), row_of(with, row, model_top_k))
+      assert.equal(row_of(without_weights, row, model_top_k), row_of(with_weights, row, model_top_k))
+    end
+    assert.not_equal(without, with)
+  end)
+
+  it("leaves a row that follows its table as it is", function()
+    local entries = {}
+    for _, id in ipairs { 7, 2, 9, 4 } do entries[#entries + 1] = string.char(id) .. ("\0"):rep(7) end
+    local table_of = { table = table.concat(entries), tokens = internals.pack_ids { 0 } }
+    local bare = { table = table_of.table, tokens = table_of.tokens, policies = "none" }
+    for _, row in ipairs { 2, 5, 7 } do
+      local _, _, with = route(row, row, {}, table_of)
+      local ids, _, without = route(row, row, {}, bare)
+      assert.equal(without, with)
+      assert.same({ 2, 4, 7, 9 }, internals.ids(ids))
+    end
+  end)
+
+  it("gives finite weights when all that it may take scores nothing", function()
+    local ids, weights = route(7, 7, {}, { gate = { type = "F32", shape = { count, count },
+      bytes = internals.pack_floats(list(count * count, function(i) return identity[i] * -1e6 * 4 end)) },
+      x = internals.pack_floats(list(count, function() return 1 end)) })
+    assert.same({ 5, -1, -1, -1 }, signed(internals.ids(ids)))
+    assert.same({ scale, 0, 0, 0 }, internals.floats(weights))
+  end)
+
+  it("never takes a disabled expert, even among NaN", function()
+    local ids = route(5, 5, {}, { x = internals.pack_floats(list(count, function() return 0 / 0 end)) })
+    for _, id in ipairs(internals.ids(ids)) do
+      assert.equal(none, policies[5].bias[id + 1])
+    end
+  end)
+end)
+
 describe("experts", function()
   local function set_of(layer)
     local all = {}
@@ -185,6 +328,31 @@ describe("experts", function()
       assert.equal(expected, internals.dense_stage("experts", { numerics = "exact", threads = threads }, given))
     end
   end)
+
+  for _, mode in ipairs { "exact", "reference", "fast" } do
+    it("skip the places that a row leaves free: " .. mode, function()
+      local given = arguments(mode, 1)
+      local ids, weights = internals.ids(given.chosen), internals.floats(given.weights)
+      local full = assert(internals.dense_stage("experts", { numerics = mode }, given))
+      local zeroed = {}
+      for i, w in ipairs(weights) do zeroed[i] = w end
+      for row = 1, rows, 3 do ids[2 * row], weights[2 * row], zeroed[2 * row] = -1, 0, 0 end
+      for row = 2, rows, 9 do
+        for i = 2 * row - 1, 2 * row do ids[i], weights[i], zeroed[i] = -1, 0, 0 end
+      end
+      local free = { x = given.x, experts = given.experts, limit = given.limit, top_k = top_k,
+        chosen = internals.pack_ids(ids), weights = internals.pack_floats(weights) }
+      local got = assert(internals.dense_stage("experts", { numerics = mode, threads = 2 }, free))
+      given.weights = internals.pack_floats(zeroed)       -- an expert that weighs nothing adds nothing
+      local want = assert(internals.dense_stage("experts", { numerics = mode }, given))
+      for row = 1, rows do
+        assert.is_true(internals.agreement(row_of(want, row, width), row_of(got, row, width)) < 1e-6)
+        if row % 3 == 0 and row % 9 ~= 2 then
+          assert.equal(row_of(full, row, width), row_of(got, row, width))
+        end
+      end
+    end)
+  end
 
   it("take rows that all want one expert, and experts that nobody wants", function()
     local given = arguments("exact", 1)
