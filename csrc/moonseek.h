@@ -176,6 +176,10 @@ void ms_session_release (ms_session *session);       /* cancels its job; waits f
 */
 ms_status ms_session_sync (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
 ms_status ms_session_append (ms_session *session, const int32_t *tokens, size_t count, ms_error *err);
+/* Makes it hold its first `position` tokens only, like sync. MS_EINVAL: it holds fewer. */
+ms_status ms_session_rewind (ms_session *session, size_t position, ms_error *err);
+/* A session of its own that holds and has read the same. Nothing is copied until one of both changes. MS_EBUSY. */
+ms_status ms_session_fork (ms_session *session, ms_session **fork, ms_error *err);
 
 size_t ms_session_position (ms_session *session);    /* tokens it holds, read or not */
 size_t ms_session_read (ms_session *session);        /* of these, how many are read */

@@ -408,6 +408,20 @@ function session:sync(tokens) end
 ---@return moonseek.Code? code
 function session:append(tokens) end
 
+---makes it hold its first `position` tokens only. What it had read beyond the newest mark before them is read again
+---by the next job, exactly, and reported (`usage.reread`). `position`
+---@param position integer
+---@return integer? value
+---@return string? message
+---@return moonseek.Code? code
+function session:rewind(position) end
+
+---a second session that holds and has read the same, at no cost until one of both changes; either may be closed first
+---@return moonseek.Session? value
+---@return string? message
+---@return moonseek.Code? code
+function session:fork() end
+
 ---tokens held
 ---@return integer
 function session:position() end

@@ -1,4 +1,4 @@
-/* Counted, aligned allocation. A block is preceded by one cache line that holds its size. */
+/* Counted, aligned allocation. A block is preceded by one cache line that holds its size and its owners. */
 #include "memory.h"
 
 #include <stdatomic.h>
@@ -24,8 +24,10 @@ size_t ms_memory_live (void) {
   return atomic_load(&live);
 }
 
-static size_t *header_of (void *block) {
-  return (size_t *)(void *)((char *)block - LINE);
+typedef struct header { size_t bytes; atomic_size_t owners; } header;
+
+static header *header_of (void *block) {
+  return (header *)(void *)((char *)block - LINE);
 }
 
 void *memory_new (size_t count, size_t size) {
@@ -35,7 +37,9 @@ void *memory_new (size_t count, size_t size) {
   char *base = memory_table.allocate(whole);
   if (base == NULL) return NULL;
   memset(base, 0, whole);
-  *(size_t *)(void *)base = bytes;
+  header *h = (header *)(void *)base;
+  h->bytes = bytes;
+  atomic_init(&h->owners, 1);
   atomic_fetch_add(&live, bytes);
   return base + LINE;
 }
@@ -43,7 +47,7 @@ void *memory_new (size_t count, size_t size) {
 void *memory_resize (void *block, size_t count, size_t size) {
   void *grown = memory_new(count, size);
   if (grown == NULL || block == NULL) return grown;
-  size_t old = *header_of(block), bytes = *header_of(grown);
+  size_t old = header_of(block)->bytes, bytes = header_of(grown)->bytes;
   memcpy(grown, block, old < bytes ? old : bytes);
   memory_free(block);
   return grown;
@@ -51,8 +55,20 @@ void *memory_resize (void *block, size_t count, size_t size) {
 
 void memory_free (void *block) {
   if (block == NULL) return;
-  atomic_fetch_sub(&live, *header_of(block));
-  memory_table.release(header_of(block));
+  header *h = header_of(block);
+  if (atomic_fetch_sub(&h->owners, 1) > 1) return;
+  atomic_fetch_sub(&live, h->bytes);
+  memory_table.release(h);
+}
+
+void *memory_share (void *block) {
+  if (block != NULL) atomic_fetch_add(&header_of(block)->owners, 1);
+  return block;
+}
+
+void *memory_own (void *block) {
+  const header *h = header_of(block);
+  return atomic_load(&h->owners) == 1 ? block : memory_resize(block, h->bytes, 1);
 }
 
 char *memory_string (const char *text, size_t bytes) {

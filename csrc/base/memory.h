@@ -22,7 +22,11 @@ void *memory_new (size_t count, size_t size);
 ** failure, and then `block` is as it was.
 */
 void *memory_resize (void *block, size_t count, size_t size);
-void memory_free (void *block);           /* NULL is allowed */
+void memory_free (void *block);           /* NULL is allowed; a shared block lives on with its other owners */
+/* One more owner of `block`, each of whom frees it: nobody writes to it meanwhile. NULL is allowed. */
+void *memory_share (void *block);
+/* `block` as the caller's alone: a copy when it is shared. NULL on failure, and then `block` is as it was. */
+void *memory_own (void *block);
 char *memory_string (const char *text, size_t bytes);   /* a terminated copy; NULL on failure */
 
 #endif

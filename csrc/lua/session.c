@@ -48,6 +48,14 @@ size_t session_vocabulary (lua_State *L, int index) {
 static const call open_call = { "engine:session", 1 };
 static const option open_rows[] = { { "context", OPTION_INTEGER, 0, 1, INTEGER_LIMIT } };
 
+/* A place for the session's last stream, in the companion on top of the stack. */
+static void new_stream_list (lua_State *L) {
+  lua_newtable(L);
+  luaL_getmetatable(L, "moonseek.weak");
+  lua_setmetatable(L, -2);
+  lua_rawseti(L, -2, HELD_STREAM);
+}
+
 /* Pushes a companion for a session of the engine that is argument 1. */
 static void new_companion (lua_State *L) {
   ms_engine_info info;
@@ -61,11 +69,7 @@ static void new_companion (lua_State *L) {
   lua_rawseti(L, -2, HELD_MESSAGE);
   lua_pushstring(L, box->object == NULL ? ms_status_name(err.status) : "");
   lua_rawseti(L, -2, HELD_CODE);
-  luaL_getmetatable(L, "moonseek.weak");
-  lua_newtable(L);
-  lua_insert(L, -2);
-  lua_setmetatable(L, -2);
-  lua_rawseti(L, -2, HELD_STREAM);
+  new_stream_list(L);
   ms_engine_get_info(check_open(L, 1, ENGINE), &info);
   push_count(L, info.model.vocabulary);
   lua_rawseti(L, -2, HELD_VOCABULARY);
@@ -83,6 +87,27 @@ int open_session (lua_State *L) {
   set_companion(L, -2);
   if (ms_session_open(check_open(L, 1, ENGINE), context, &session, &err) != MS_OK) return push_failure(L, &err);
   box->object = session;
+  return 1;
+}
+
+/* session:fork() -> session | nil, message, code. It shares the tokenizer's handle, but no stream. */
+static int session_fork (lua_State *L) {
+  static const call from = { "session:fork", 1 };
+  ms_session *fork = NULL;
+  ms_error err;
+  check_open(L, 1, SESSION);
+  handle *box = push_closed(L, SESSION);
+  lua_createtable(L, HELD_VOCABULARY, 0);
+  push_companion(L, 1);
+  for (int i = HELD_TOKENIZER; i <= HELD_VOCABULARY; i++) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -3, i);
+  }
+  lua_pop(L, 1);
+  new_stream_list(L);
+  set_companion(L, -2);
+  if (ms_session_fork(free_session(L, 1, &from), &fork, &err) != MS_OK) return push_failure(L, &err);
+  box->object = fork;
   return 1;
 }
 
@@ -143,6 +168,19 @@ static int session_append (lua_State *L) {
   return change_tokens(L, ms_session_append, &from);
 }
 
+/* session:rewind(position) -> tokens that the session now holds | nil, message, code */
+static int session_rewind (lua_State *L) {
+  static const call from = { "session:rewind", 1 };
+  ms_error err;
+  check_open(L, 1, SESSION);
+  int64_t position = check_integer(L, 2, -(int64_t)INTEGER_LIMIT, (int64_t)INTEGER_LIMIT, "position");
+  ms_session *session = free_session(L, 1, &from);
+  if (position < 0) refuse(&err, "position is %lld: it must be from 0 on", (long long)position);
+  if (position < 0 || ms_session_rewind(session, (size_t)position, &err) != MS_OK) return push_failure(L, &err);
+  push_count(L, (uint64_t)position);
+  return 1;
+}
+
 static int session_position (lua_State *L) {
   push_count(L, ms_session_position(check_open(L, 1, SESSION)));
   return 1;
@@ -166,7 +204,9 @@ static int session_tokens (lua_State *L) {
 
 static const luaL_Reg methods[] = {
   { "append", session_append },
+  { "fork", session_fork },
   { "position", session_position },
+  { "rewind", session_rewind },
   { "room", session_room },
   { "routing", session_routing },
   { "routing_stats", session_routing_stats },

@@ -5,12 +5,12 @@
 **              page i holds rows i * rows_per_page .. ; NULL: out of reach of any later token
 **   page       counted by the sequences that hold it; written to only while its count is 1
 **
-** A cache belongs to one thread at a time. Pages may be shared with caches of other threads, so their
-** counts are atomic; a count of 1 cannot rise behind the owner's back, for only a fork of this cache raises it.
+** A cache is written to by one thread at a time, and only while it has one owner. Pages may be shared with
+** caches of other threads, so their counts are atomic; a count of 1 cannot rise behind the owner's back, for
+** only a fork of this cache raises it.
 */
 #include "cache.h"
 
-#include <stdatomic.h>
 #include <string.h>
 
 #include "../base/checked.h"
@@ -18,7 +18,7 @@
 
 /* {== Pages and sequences ======================================================================== */
 
-typedef struct page { atomic_size_t references; uint8_t *data; } page;
+typedef struct page { atomic_size_t references; size_t bytes; uint8_t *data; } page;
 
 typedef struct row_sequence {
   page **pages;
@@ -28,19 +28,24 @@ typedef struct row_sequence {
   size_t rows_per_page, row_bytes;     /* row_bytes 0: the layer has no such rows */
 } row_sequence;
 
-static page *page_new (backend *be, size_t bytes) {
+static page *page_new (page_heap *heap, size_t bytes) {
   page *p = memory_new(1, sizeof *p);
   if (p == NULL) return NULL;
-  p->data = be->allocate(be, bytes);
+  p->data = heap->be->allocate(heap->be, bytes);
+  p->bytes = bytes;
   atomic_init(&p->references, 1);
-  if (p->data != NULL) return p;
-  memory_free(p);
-  return NULL;
+  if (p->data == NULL) {
+    memory_free(p);
+    return NULL;
+  }
+  atomic_fetch_add(&heap->bytes, bytes);
+  return p;
 }
 
-static void page_release (backend *be, page *p) {
+static void page_release (page_heap *heap, page *p) {
   if (p == NULL || atomic_fetch_sub(&p->references, 1) > 1) return;
-  be->release(be, p->data);
+  heap->be->release(heap->be, p->data);
+  atomic_fetch_sub(&heap->bytes, p->bytes);
   memory_free(p);
 }
 
@@ -48,8 +53,8 @@ static size_t page_bytes (const row_sequence *s) {
   return s->rows_per_page * s->row_bytes;
 }
 
-static void sequence_clear (backend *be, row_sequence *s) {
-  for (size_t i = s->dropped; i < s->count; i++) page_release(be, s->pages[i]);
+static void sequence_clear (page_heap *heap, row_sequence *s) {
+  for (size_t i = s->dropped; i < s->count; i++) page_release(heap, s->pages[i]);
   memory_free(s->pages);
   memory_free(s->data);
 }
@@ -67,9 +72,9 @@ static ms_status sequence_grow (row_sequence *s, size_t count, ms_error *err) {
   return MS_OK;
 }
 
-static ms_status add_page (backend *be, row_sequence *s, ms_error *err) {
+static ms_status add_page (page_heap *heap, row_sequence *s, ms_error *err) {
   TRY(sequence_grow(s, s->count + 1, err));
-  page *p = page_new(be, page_bytes(s));
+  page *p = page_new(heap, page_bytes(s));
   if (p == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
   s->pages[s->count] = p;
   s->data[s->count] = p->data;
@@ -78,39 +83,39 @@ static ms_status add_page (backend *be, row_sequence *s, ms_error *err) {
 }
 
 /* Page i becomes this sequence's own: a fork or a mark that shares it keeps the old bytes. */
-static ms_status own_page (backend *be, row_sequence *s, size_t i, ms_error *err) {
+static ms_status own_page (page_heap *heap, row_sequence *s, size_t i, ms_error *err) {
   page *shared = s->pages[i];
   if (atomic_load(&shared->references) == 1) return MS_OK;
-  page *copy = page_new(be, page_bytes(s));
+  page *copy = page_new(heap, page_bytes(s));
   if (copy == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
-  ms_status status = be->copy(be, copy->data, shared->data, page_bytes(s), err);
+  ms_status status = heap->be->copy(heap->be, copy->data, shared->data, page_bytes(s), err);
   if (status != MS_OK) {
-    page_release(be, copy);
+    page_release(heap, copy);
     return status;
   }
   s->pages[i] = copy;
   s->data[i] = copy->data;
-  page_release(be, shared);
+  page_release(heap, shared);
   return MS_OK;
 }
 
 /* Rows [from, to) become writable. */
-static ms_status sequence_reserve (backend *be, row_sequence *s, size_t from, size_t to, ms_error *err) {
+static ms_status sequence_reserve (page_heap *heap, row_sequence *s, size_t from, size_t to, ms_error *err) {
   if (s->row_bytes == 0 || to <= from) return MS_OK;
   size_t first = from / s->rows_per_page, end = blocks_of(to, s->rows_per_page);
   for (size_t i = first; i < end; i++) {
-    if (i < s->count) TRY(own_page(be, s, i, err));
-    else TRY(add_page(be, s, err));
+    if (i < s->count) TRY(own_page(heap, s, i, err));
+    else TRY(add_page(heap, s, err));
   }
   return MS_OK;
 }
 
 /* Gives up the pages that hold only rows before `keep`. */
-static void sequence_drop (backend *be, row_sequence *s, size_t keep) {
+static void sequence_drop (page_heap *heap, row_sequence *s, size_t keep) {
   if (s->row_bytes == 0) return;
   size_t end = keep / s->rows_per_page;
   for (; s->dropped < end && s->dropped < s->count; s->dropped++) {
-    page_release(be, s->pages[s->dropped]);
+    page_release(heap, s->pages[s->dropped]);
     s->pages[s->dropped] = NULL;
     s->data[s->dropped] = NULL;
   }
@@ -144,7 +149,8 @@ typedef struct layer_cache { row_sequence rows[ROW_KINDS]; } layer_cache;
 
 struct model_cache {
   const model *m;
-  backend *be;
+  page_heap *heap;
+  atomic_size_t owners;
   size_t position;
   layer_cache *layers;
 };
@@ -204,7 +210,7 @@ static ms_status check_storable (const model *m, const backend *be, ms_error *er
 
 /* {== The cache ================================================================================== */
 
-static model_cache *cache_new (const model *m, backend *be, ms_error *err) {
+static model_cache *cache_new (const model *m, page_heap *heap, ms_error *err) {
   model_cache *cache = memory_new(1, sizeof *cache);
   layer_cache *layers = cache == NULL ? NULL : memory_new(m->config.layers, sizeof *layers);
   if (layers == NULL) {
@@ -213,37 +219,43 @@ static model_cache *cache_new (const model *m, backend *be, ms_error *err) {
     return NULL;
   }
   cache->m = m;
-  cache->be = be;
+  cache->heap = heap;
+  atomic_init(&cache->owners, 1);
   cache->layers = layers;
   return cache;
 }
 
-ms_status model_cache_open (const model *m, backend *be, model_cache **out, ms_error *err) {
+ms_status model_cache_open (const model *m, page_heap *heap, model_cache **out, ms_error *err) {
   *out = NULL;
-  TRY(check_storable(m, be, err));
-  model_cache *cache = cache_new(m, be, err);
+  TRY(check_storable(m, heap->be, err));
+  model_cache *cache = cache_new(m, heap, err);
   if (cache == NULL) return MS_ENOMEM;
   for (size_t i = 0; i < m->config.layers; i++)
     for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
       row_sequence *s = &cache->layers[i].rows[kind];
       s->rows_per_page = page_rows[kind];
-      s->row_bytes = row_bytes_of(m, be, &m->layers[i], kind);
+      s->row_bytes = row_bytes_of(m, heap->be, &m->layers[i], kind);
     }
   *out = cache;
   return MS_OK;
 }
 
 void model_cache_close (model_cache *cache) {
-  if (cache == NULL) return;
+  if (cache == NULL || atomic_fetch_sub(&cache->owners, 1) > 1) return;
   for (size_t i = 0; i < cache->m->config.layers; i++)
-    for (row_kind kind = 0; kind < ROW_KINDS; kind++) sequence_clear(cache->be, &cache->layers[i].rows[kind]);
+    for (row_kind kind = 0; kind < ROW_KINDS; kind++) sequence_clear(cache->heap, &cache->layers[i].rows[kind]);
   memory_free(cache->layers);
   memory_free(cache);
 }
 
-ms_status model_cache_fork (const model_cache *cache, model_cache **out, ms_error *err) {
-  *out = NULL;
-  model_cache *copy = cache_new(cache->m, cache->be, err);
+model_cache *model_cache_share (model_cache *cache) {
+  atomic_fetch_add(&cache->owners, 1);
+  return cache;
+}
+
+/* A second cache at the same position that shares every page. */
+static ms_status cache_fork (const model_cache *cache, model_cache **out, ms_error *err) {
+  model_cache *copy = cache_new(cache->m, cache->heap, err);
   if (copy == NULL) return MS_ENOMEM;
   copy->position = cache->position;
   for (size_t i = 0; i < cache->m->config.layers; i++)
@@ -258,6 +270,15 @@ ms_status model_cache_fork (const model_cache *cache, model_cache **out, ms_erro
   return MS_OK;
 }
 
+ms_status model_cache_own (model_cache **cache, ms_error *err) {
+  model_cache *copy;
+  if (atomic_load(&(*cache)->owners) == 1) return MS_OK;
+  TRY(cache_fork(*cache, &copy, err));
+  model_cache_close(*cache);
+  *cache = copy;
+  return MS_OK;
+}
+
 size_t model_cache_position (const model_cache *cache) {
   return cache->position;
 }
@@ -269,7 +290,8 @@ ms_status model_cache_reserve (model_cache *cache, size_t count, ms_error *err) 
     for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
       row_sequence *s = &cache->layers[i].rows[kind];
       if (s->row_bytes == 0) continue;
-      TRY(sequence_reserve(cache->be, s, rows_after(layer, kind, cache->position), rows_after(layer, kind, end), err));
+      size_t from = rows_after(layer, kind, cache->position), to = rows_after(layer, kind, end);
+      TRY(sequence_reserve(cache->heap, s, from, to, err));
     }
   }
   return MS_OK;
@@ -290,30 +312,11 @@ void model_cache_commit (model_cache *cache, size_t count) {
   for (size_t i = 0; i < cache->m->config.layers; i++)
     for (row_kind kind = 0; kind < ROW_KINDS; kind++)
       if (cache->layers[i].rows[kind].row_bytes != 0)
-        sequence_drop(cache->be, &cache->layers[i].rows[kind],
+        sequence_drop(cache->heap, &cache->layers[i].rows[kind],
                       first_in_reach(cache->m, &cache->m->layers[i], kind, cache->position));
 }
 
 /* {== Sizes ====================================================================================== */
-
-static size_t sum_pages (const model_cache *cache, size_t shared_from) {
-  size_t bytes = 0;
-  for (size_t i = 0; i < cache->m->config.layers; i++)
-    for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
-      const row_sequence *s = &cache->layers[i].rows[kind];
-      for (size_t j = s->dropped; j < s->count; j++)
-        if (atomic_load(&s->pages[j]->references) < shared_from) bytes += page_bytes(s);
-    }
-  return bytes;
-}
-
-size_t model_cache_bytes (const model_cache *cache) {
-  return sum_pages(cache, SIZE_MAX);
-}
-
-size_t model_cache_own_bytes (const model_cache *cache) {
-  return sum_pages(cache, 2);
-}
 
 /* Rows that stay in reach at the worst position, at most `context`; of rows that never leave reach the last page. */
 static size_t rows_of_mark (const model *m, const model_layer *layer, row_kind kind, size_t context) {

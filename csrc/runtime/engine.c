@@ -100,6 +100,7 @@ static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_e
 
   const backend *be = engine->backend;
   model_describe(engine->model, &engine->info.model);
+  engine->heap.be = engine->backend;
   engine->info.backend = be->name;
   engine->info.kernels = be->kernels;
   engine->info.numerics = numerics_names[be->numerics];
@@ -168,20 +169,11 @@ void ms_engine_get_info (ms_engine *engine, ms_engine_info *info) {
   engine_unlock(engine);
 }
 
-/* Pages that several marks share, and the session itself no more, are not counted. */
-static size_t bytes_of_session (const ms_session *session) {
-  size_t bytes = model_cache_bytes(session->cache);
-  for (size_t i = 0; i < session->mark_count; i++) bytes += model_cache_own_bytes(session->marks[i].cache);
-  return bytes;
-}
-
 void ms_engine_get_stats (ms_engine *engine, ms_engine_stats *stats) {
   engine_lock(engine);
   *stats = engine->stats;
-  for (const ms_session *session = engine->sessions; session != NULL; session = session->next) {
-    stats->sessions++;
-    stats->session_bytes += bytes_of_session(session);
-  }
+  stats->session_bytes = atomic_load(&engine->heap.bytes);
+  for (const ms_session *session = engine->sessions; session != NULL; session = session->next) stats->sessions++;
   for (size_t i = 0; i < engine->job_count; i++) stats->jobs += !engine->jobs[i]->ended;
   engine_unlock(engine);
 }

@@ -33,7 +33,7 @@ enum { MARK_LIMIT = 8 };
 
 /* {== Session ==================================================================================== */
 
-/* A place to which a session can go back: its rows and, when they were at hand, the logits there. */
+/* A place to which a session can go back: its rows and, when they were at hand, the logits there; all shared. */
 typedef struct mark {
   size_t position;
   model_cache *cache;
@@ -47,9 +47,8 @@ struct ms_session {
   ms_job *job;                           /* the one that runs, or NULL */
   ms_tokens tokens;                      /* held; read are those before model_cache_position(cache) */
   model_cache *cache;
-  model_cache *pinned;                   /* the cache in the step in flight, or NULL: its step closes it */
   size_t reread_end;                     /* unread tokens before this position have been read before */
-  float *logits;                         /* [vocabulary] after token logits_at - 1 */
+  float *logits;                         /* [vocabulary] after token logits_at - 1; shared by forks and marks */
   size_t logits_at;                      /* 0: none */
   mark marks[MARK_LIMIT];                /* ascending */
   size_t mark_count;
@@ -62,12 +61,11 @@ size_t session_read (const ms_session *session);
 const float *session_current_logits (const ms_session *session);
 /* Makes sure that a job will end with logits: takes a token back to be read again if they are gone. */
 ms_status session_prepare (ms_session *session, ms_error *err);
-/* Remembers the present position. Without memory there is no mark: going back then reads more. */
-void session_mark (ms_session *session);
-ms_status session_reserve_token (ms_session *session, ms_error *err);   /* room for one more held token */
+void session_mark (ms_session *session);               /* remembers the present position */
+/* Makes the session's own what a step over `count` tokens will write; with `draws` one more held token. */
+ms_status session_reserve (ms_session *session, size_t count, bool draws, ms_error *err);
 /* `count` more tokens are read; returns how many of them had been read before. */
 size_t session_commit (ms_session *session, size_t count, const float *logits);
-void session_unpin (ms_session *session);
 void session_unreference (ms_session *session);
 void session_free (ms_session *session);
 
@@ -143,6 +141,7 @@ ms_status options_check (const ms_generate_options *options, size_t vocabulary, 
 
 typedef struct step_item {
   ms_job *job;
+  model_cache *cache;                    /* an owner of the session's, until the step is committed; NULL: no rows */
   size_t count;                          /* rows; 0: the logits are at hand */
   size_t logit_row;                      /* in step.logits; NO_LOGITS: none */
   size_t position;                       /* of the next token, when the rows are read */
@@ -173,6 +172,7 @@ struct ms_engine {
   backend *backend;
   ms_engine_info info;                   /* but info.threads: lock */
   ms_engine *next;                       /* registry's lock */
+  page_heap heap;                        /* of all sessions; its count is atomic */
 
   uv_mutex_t tokenizer_lock;
   ms_tokenizer *tokenizer;               /* tokenizer_lock */

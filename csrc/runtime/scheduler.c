@@ -66,10 +66,7 @@ static void add_item (ms_engine *engine, ms_job *job, size_t count) {
   step *s = &engine->step;
   ms_session *session = job->session;
   ms_error err;
-  ms_status status = model_cache_reserve(session->cache, count, &err);
-  if (status == MS_OK && job->options.max_tokens != 0) status = session_reserve_token(session, &err);
-  if (status == MS_OK) status = routing_reserve_counts(session, &err);
-  if (status != MS_OK) {
+  if (session_reserve(session, count, job->options.max_tokens != 0, &err) != MS_OK) {
     job_fail(job, &err);
     return;
   }
@@ -86,7 +83,7 @@ static void add_item (ms_engine *engine, ms_job *job, size_t count) {
     .logit_rows = item->logit_row != NO_LOGITS
   };
   s->rows += count;
-  session->pinned = session->cache;
+  item->cache = model_cache_share(session->cache);
 }
 
 /* The i-th job in this step's order. */
@@ -163,7 +160,7 @@ static void end_step (ms_engine *engine) {
     step_item *item = &engine->step.items[i];
     job_discard(&item->drawn);
     model_routing_release(item->routing);
-    session_unpin(item->job->session);
+    model_cache_close(item->cache);
     job_unreference(item->job);
   }
   engine->step.count = 0;
@@ -271,6 +268,8 @@ static void account (ms_engine *engine, const step_item *item, size_t reread) {
 static void commit_item (ms_engine *engine, step_item *item) {
   ms_job *job = item->job;
   ms_session *session = job->session;
+  model_cache_close(item->cache);        /* of which the session is again the only owner */
+  item->cache = NULL;
   if (job->ended || !job_is_attached(job)) return;
   if (item->status != MS_OK) {
     job_fail(job, &item->error);

@@ -1,7 +1,8 @@
 /*
-** Sessions: which tokens one holds, how many of them are read, and how it goes back. Everything here runs
-** under the engine's lock. A step computes from a session's cache without it: the session may then replace
-** the cache (the step closes the old one), but nothing writes to it.
+** Sessions: which tokens one holds, how many of them are read, how it goes back and forks. Everything here runs
+** under the engine's lock. Tokens, logits and rows are shared by forks and marks, and made a session's own
+** before a step or a call writes to them. A step computes from a session's cache without the lock and is one of
+** its owners meanwhile.
 */
 #include <string.h>
 
@@ -28,54 +29,38 @@ static const mark *newest_mark (const ms_session *session, size_t limit) {
   return NULL;
 }
 
-static void keep_logits (const ms_session *session, mark *m) {
-  if (m->logits != NULL || session->logits_at != m->position) return;
-  size_t vocabulary = session->engine->info.model.vocabulary;
-  m->logits = memory_new(vocabulary, sizeof *m->logits);
-  if (m->logits != NULL) memcpy(m->logits, session->logits, vocabulary * sizeof *m->logits);
-}
-
 void session_mark (ms_session *session) {
   size_t position = session_read(session), last = session->mark_count;
   if (position == 0) return;
   if (last == 0 || session->marks[last - 1].position != position) {
-    mark fresh = { .position = position };
-    if (model_cache_fork(session->cache, &fresh.cache, NULL) != MS_OK) return;
     if (last == MARK_LIMIT) {
       mark_clear(&session->marks[0]);
-      memmove(&session->marks[0], &session->marks[1], (MARK_LIMIT - 1) * sizeof fresh);
+      memmove(&session->marks[0], &session->marks[1], (MARK_LIMIT - 1) * sizeof *session->marks);
       last--;
     }
-    session->marks[last] = fresh;
-    session->mark_count = last + 1;
+    session->marks[last] = (mark){ .position = position, .cache = model_cache_share(session->cache) };
+    session->mark_count = ++last;
   }
-  keep_logits(session, &session->marks[session->mark_count - 1]);
+  mark *m = &session->marks[last - 1];
+  if (m->logits == NULL && session->logits_at == position) m->logits = memory_share(session->logits);
 }
 
 /* {== Going back ================================================================================= */
 
-static void replace_cache (ms_session *session, model_cache *cache) {
-  if (session->cache != session->pinned) model_cache_close(session->cache);
-  session->cache = cache;
-}
-
-void session_unpin (ms_session *session) {
-  if (session->pinned != session->cache) model_cache_close(session->pinned);
-  session->pinned = NULL;
-}
-
 /* The newest position at or before `limit` is what is read; on failure nothing has changed. */
 static ms_status go_back (ms_session *session, size_t limit, ms_error *err) {
-  const ms_engine *engine = session->engine;
+  ms_engine *engine = session->engine;
   const mark *m = newest_mark(session, limit);
   size_t read = session_read(session);
   model_cache *cache;
-  if (m != NULL) TRY(model_cache_fork(m->cache, &cache, err));
-  else TRY(model_cache_open(engine->model, engine->backend, &cache, err));
-  replace_cache(session, cache);
+  if (m != NULL) cache = model_cache_share(m->cache);
+  else TRY(model_cache_open(engine->model, &engine->heap, &cache, err));
+  model_cache_close(session->cache);
+  session->cache = cache;
   session->logits_at = 0;
   if (m != NULL && m->logits != NULL) {
-    memcpy(session->logits, m->logits, engine->info.model.vocabulary * sizeof *m->logits);
+    memory_free(session->logits);
+    session->logits = memory_share(m->logits);
     session->logits_at = m->position;
   }
   if (session->reread_end < read) session->reread_end = read;
@@ -101,20 +86,29 @@ size_t session_commit (ms_session *session, size_t count, const float *logits) {
 
 /* {== Tokens ===================================================================================== */
 
+/* Room for `count` tokens, which are the session's own. */
 static ms_status reserve_tokens (ms_session *session, size_t count, ms_error *err) {
   ms_tokens *t = &session->tokens;
-  if (count <= t->capacity) return MS_OK;
-  size_t wanted = t->capacity * 2 > count ? t->capacity * 2 : count;
+  size_t wanted = t->capacity;
+  if (count > wanted) wanted = wanted * 2 > count ? wanted * 2 : count;
   if (wanted > session->context) wanted = session->context;
-  int32_t *ids = memory_resize(t->ids, wanted, sizeof *ids);
+  if (wanted == 0) return MS_OK;
+  int32_t *ids = wanted == t->capacity ? memory_own(t->ids) : memory_resize(t->ids, wanted, sizeof *ids);
   if (ids == NULL) return fail_memory(err, wanted * sizeof *ids, "a session's tokens");
   t->ids = ids;
   t->capacity = wanted;
   return MS_OK;
 }
 
-ms_status session_reserve_token (ms_session *session, ms_error *err) {
-  return reserve_tokens(session, session->tokens.count + 1, err);
+ms_status session_reserve (ms_session *session, size_t count, bool draws, ms_error *err) {
+  TRY(model_cache_own(&session->cache, err));
+  TRY(model_cache_reserve(session->cache, count, err));
+  TRY(routing_reserve_counts(session, err));
+  if (draws) TRY(reserve_tokens(session, session->tokens.count + 1, err));
+  float *logits = memory_own(session->logits);
+  if (logits == NULL) return fail_memory(err, session->engine->info.model.vocabulary * sizeof *logits, "logits");
+  session->logits = logits;
+  return MS_OK;
 }
 
 static ms_status check_ids (const ms_session *session, const int32_t *tokens, size_t count, ms_error *err) {
@@ -144,7 +138,7 @@ static ms_status sync_locked (ms_session *session, const int32_t *tokens, size_t
   TRY(check_free(session, err));
   TRY(check_room(session, 0, count, err));
   while (common < least && held->ids[common] == tokens[common]) common++;
-  TRY(reserve_tokens(session, count, err));
+  if (count > common) TRY(reserve_tokens(session, count, err));
   if (session_read(session) > common) TRY(go_back(session, common, err));
   drop_marks_after(session, common);
   if (session->reread_end > common) session->reread_end = common;
@@ -169,6 +163,15 @@ static ms_status append_locked (ms_session *session, const int32_t *tokens, size
   if (count != 0) memcpy(held->ids + held->count, tokens, count * sizeof *tokens);
   held->count += count;
   return MS_OK;
+}
+
+ms_status ms_session_rewind (ms_session *session, size_t position, ms_error *err) {
+  engine_lock(session->engine);
+  size_t held = session->tokens.count;
+  ms_status status = position <= held ? sync_locked(session, session->tokens.ids, position, err)
+                   : fail(err, MS_EINVAL, "position is %zu: the session holds %zu tokens", position, held);
+  engine_unlock(session->engine);
+  return status;
 }
 
 ms_status ms_session_append (ms_session *session, const int32_t *tokens, size_t count, ms_error *err) {
@@ -252,32 +255,81 @@ void session_free (ms_session *session) {
 static ms_status session_new (ms_engine *engine, size_t context, ms_session **out, ms_error *err) {
   ms_session *session = memory_new(1, sizeof *session);
   if (session == NULL) return fail_memory(err, sizeof *session, "a session");
-  size_t vocabulary = engine->info.model.vocabulary;
   session->engine = engine;
   session->context = context;
   session->references = 1;
+  *out = session;
+  return MS_OK;
+}
+
+/* Under the lock: the session is the caller's to release. */
+static void session_list (ms_session *session) {
+  ms_engine *engine = session->engine;
+  session->next = engine->sessions;
+  engine->sessions = session;
+  engine->handles++;
+}
+
+static ms_status session_fill (ms_session *session, ms_error *err) {
+  ms_engine *engine = session->engine;
+  size_t vocabulary = engine->info.model.vocabulary;
   session->logits = memory_new(vocabulary, sizeof *session->logits);
-  ms_status status = session->logits == NULL ? fail_memory(err, vocabulary * sizeof(float), "a session's logits")
-                   : model_cache_open(engine->model, engine->backend, &session->cache, err);
-  if (status == MS_OK) *out = session;
-  else session_free(session);
-  return status;
+  if (session->logits == NULL) return fail_memory(err, vocabulary * sizeof(float), "a session's logits");
+  return model_cache_open(engine->model, &engine->heap, &session->cache, err);
 }
 
 ms_status ms_session_open (ms_engine *engine, size_t context, ms_session **session, ms_error *err) {
+  ms_session *made = NULL;
   size_t limit = engine->info.model.context;
   *session = NULL;
   if (context == 0) context = limit;
   if (context > limit)
     return fail(err, MS_EINVAL, "context is %zu: the model allows from 1 to %zu", context, limit);
   TRY(checkpoint_check_unchanged(engine->model->files, err));
-  TRY(session_new(engine, context, session, err));
+  TRY(session_new(engine, context, &made, err));
+  ms_status status = session_fill(made, err);
+  if (status != MS_OK) {
+    session_free(made);
+    return status;
+  }
   engine_lock(engine);
-  (*session)->next = engine->sessions;
-  engine->sessions = *session;
-  engine->handles++;
+  session_list(made);
   engine_unlock(engine);
+  *session = made;
   return MS_OK;
+}
+
+static void share (const ms_session *from, ms_session *to) {
+  to->tokens = from->tokens;
+  memory_share(to->tokens.ids);
+  to->cache = model_cache_share(from->cache);
+  to->reread_end = from->reread_end;
+  to->routing = model_routing_retain(from->routing);
+  to->logits = memory_share(from->logits);
+  to->logits_at = from->logits_at;
+  for (size_t i = 0; i < from->mark_count; i++) {
+    const mark *m = &from->marks[i];
+    to->marks[i] = (mark){ .position = m->position, .cache = model_cache_share(m->cache),
+                           .logits = memory_share(m->logits) };
+  }
+  to->mark_count = from->mark_count;
+}
+
+ms_status ms_session_fork (ms_session *session, ms_session **fork, ms_error *err) {
+  ms_engine *engine = session->engine;
+  ms_session *made = NULL;
+  *fork = NULL;
+  TRY(session_new(engine, session->context, &made, err));
+  engine_lock(engine);
+  ms_status status = check_free(session, err);
+  if (status == MS_OK) {
+    share(session, made);
+    session_list(made);
+  }
+  engine_unlock(engine);
+  if (status == MS_OK) *fork = made;
+  else session_free(made);
+  return status;
 }
 
 /* The last reference moves it to the garbage: a step in flight holds one through its job. */

@@ -17,6 +17,7 @@
 typedef struct bench {
   model *m;
   backend *be;
+  page_heap heap;
   model_cache *cache;
   model_runner *runner;
   model_scratch scratch;
@@ -35,7 +36,8 @@ static ms_status bench_open (bench *b, const char *path, const backend_options *
   TRY(model_open(path, MS_MAP, &b->m, err));
   TRY(backend_open("cpu", options, &b->be, err));
   TRY(b->be->start(b->be, err));
-  TRY(model_cache_open(b->m, b->be, &b->cache, err));
+  b->heap.be = b->be;
+  TRY(model_cache_open(b->m, &b->heap, &b->cache, err));
   return model_runner_open(b->m, b->be, &b->runner, err);
 }
 

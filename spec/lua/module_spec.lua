@@ -113,7 +113,7 @@ local functions = {
   },
   session = {
     append = { { { 1, 2 }, tokens_accepts } }, sync = { { { 1, 2 }, tokens_accepts } },
-    close = {}, logits = {}, position = {}, room = {}, tokens = {},
+    close = {}, fork = {}, logits = {}, position = {}, rewind = { { 1 } }, room = {}, tokens = {},
     routing = { options = { top_k = { 1, "" }, bias = { { 1 }, "table" }, disable = { { 1 }, "table" },
       layers = { {}, "table" } } },
     routing_stats = { options = { reset = { true, "boolean" } } },
