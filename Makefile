@@ -104,6 +104,11 @@ bench: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) bench/bench.lua
 
+##  make memory     what sessions of V4-Flash and V4-Pro cost: the figures of docs/memory.md
+memory: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) bench/memory.lua
+
 ##  make evaluate   what the pocket model can do, on held-out inputs (minutes)
 evaluate: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
@@ -143,5 +148,5 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench evaluate oracle reference install clean help
+.PHONY: all needed needed-to-test demo test test-sanitize spec-modules bench memory evaluate oracle reference install clean help
 .SECONDARY:

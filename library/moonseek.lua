@@ -409,7 +409,7 @@ function session:sync(tokens) end
 function session:append(tokens) end
 
 ---makes it hold its first `position` tokens only. What it had read beyond the newest mark before them is read again
----by the next job, exactly, and reported (`usage.reread`). `position`
+---by the next job, exactly, and reported (`usage.reread`)
 ---@param position integer
 ---@return integer? value
 ---@return string? message

@@ -1,0 +1,184 @@
+--- A checkpoint folder in the shape of a release of DeepSeek-V4, with zeros for weights: the file is sparse, takes
+-- hardly any disk, and the engine opens it as it would the real one. For what depends on shapes alone: memory, names.
+local release = {}
+
+--- What tells the two releases apart; everything else of config.json they share. `first_ratio`: of layers 0 and 1.
+release.flash = {
+  width = 4096, layers = 43, heads = 64, q_lora = 1024, o_groups = 8, index_top_k = 512, experts = 256,
+  expert_width = 2048, route_scale = 1.5, first_ratio = 0,
+}
+release.pro = {
+  width = 7168, layers = 61, heads = 128, q_lora = 1536, o_groups = 16, index_top_k = 1024, experts = 384,
+  expert_width = 3072, route_scale = 2.5, first_ratio = 128,
+}
+
+local vocabulary, top_k, hash_layers, streams = 129280, 6, 3, 4
+local head, o_lora, index_heads, index_head = 512, 1024, 64, 128
+
+--- The compression ratio of a layer, from 0; the drafting block behind the last has none.
+local function ratio_of(shape, layer)
+  if layer >= shape.layers then return 0 end
+  if layer < 2 then return shape.first_ratio end
+  return layer % 2 == 0 and 4 or 128
+end
+
+local function config_of(shape)
+  local ratios = {}
+  for layer = 0, shape.layers do ratios[layer + 1] = ratio_of(shape, layer) end
+  return ([[{ "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "vocab_size": %d,
+"hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": 1, "head_dim": %d,
+"qk_rope_head_dim": 64, "q_lora_rank": %d, "o_groups": %d, "o_lora_rank": %d, "index_n_heads": %d,
+"index_head_dim": %d, "index_topk": %d, "n_routed_experts": %d, "n_shared_experts": 1, "num_experts_per_tok": %d,
+"moe_intermediate_size": %d, "routed_scaling_factor": %.1f, "scoring_func": "sqrtsoftplus", "topk_method": "noaux_tc",
+"norm_topk_prob": true, "swiglu_limit": 10.0, "num_hash_layers": %d, "hc_mult": %d, "hc_sinkhorn_iters": 20,
+"hc_eps": 1e-06, "rms_norm_eps": 1e-06, "sliding_window": 128, "rope_theta": 10000, "compress_rope_theta": 160000,
+"rope_scaling": { "type": "yarn", "factor": 16, "original_max_position_embeddings": 65536, "beta_fast": 32,
+"beta_slow": 1 }, "max_position_embeddings": 1048576, "num_nextn_predict_layers": 1, "expert_dtype": "fp4",
+"quantization_config": { "quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "activation_scheme": "dynamic",
+"weight_block_size": [128, 128] }, "hidden_act": "silu", "attention_bias": false, "tie_word_embeddings": false,
+"bos_token_id": 0, "eos_token_id": 1, "compress_ratios": [%s] }
+]]):format(vocabulary, shape.width, shape.layers, shape.heads, head, shape.q_lora, shape.o_groups, o_lora, index_heads,
+    index_head, shape.index_top_k, shape.experts, top_k, shape.expert_width, shape.route_scale, hash_layers, streams,
+    table.concat(ratios, ", "))
+end
+
+-- {== Tensors =====================================================================================
+
+local element_bytes = { F32 = 4, BF16 = 2, F8_E4M3 = 1, F8_E8M0 = 1, I8 = 1, I64 = 8 }
+
+--- A list of entries of a header; `add` takes a name, a type, and one or two dimensions.
+local function new_list()
+  local list = { bytes = 0 }
+  function list.add(name, kind, rows, columns)
+    local size = rows * (columns or 1) * element_bytes[kind]
+    list[#list + 1] = ('"%s":{"dtype":"%s","shape":[%s],"data_offsets":[%.0f,%.0f]}'):format(name, kind,
+      columns and ("%d,%d"):format(rows, columns) or rows, list.bytes, list.bytes + size)
+    if kind == "I64" then list.tables[#list.tables + 1] = list.bytes end
+    list.bytes = list.bytes + size
+  end
+  list.tables = {}
+  return list
+end
+
+local function add_fp8(list, name, rows, columns)
+  list.add(name .. ".weight", "F8_E4M3", rows, columns)
+  list.add(name .. ".scale", "F8_E8M0", math.ceil(rows / 128), math.ceil(columns / 128))
+end
+
+local function add_fp4(list, name, rows, columns)
+  list.add(name .. ".weight", "I8", rows, columns / 2)
+  list.add(name .. ".scale", "F8_E8M0", rows, columns / 32)
+end
+
+local function add_hyper_connection(list, name, shape, mixes, scales)
+  list.add(name .. "_fn", "F32", mixes, streams * shape.width)
+  list.add(name .. "_base", "F32", mixes)
+  list.add(name .. "_scale", "F32", scales)
+end
+
+local function add_compressor(list, prefix, shape, ratio, width)
+  local lanes = ratio == 4 and 2 or 1
+  list.add(prefix .. "ape", "F32", ratio, lanes * width)
+  list.add(prefix .. "wkv.weight", "BF16", lanes * width, shape.width)
+  list.add(prefix .. "wgate.weight", "BF16", lanes * width, shape.width)
+  list.add(prefix .. "norm.weight", "BF16", width)
+end
+
+local function add_attention(list, prefix, shape, ratio)
+  list.add(prefix .. "attn_sink", "F32", shape.heads)
+  add_fp8(list, prefix .. "wq_a", shape.q_lora, shape.width)
+  list.add(prefix .. "q_norm.weight", "BF16", shape.q_lora)
+  add_fp8(list, prefix .. "wq_b", shape.heads * head, shape.q_lora)
+  add_fp8(list, prefix .. "wkv", head, shape.width)
+  list.add(prefix .. "kv_norm.weight", "BF16", head)
+  add_fp8(list, prefix .. "wo_a", shape.o_groups * o_lora, shape.heads * head / shape.o_groups)
+  add_fp8(list, prefix .. "wo_b", shape.width, shape.o_groups * o_lora)
+  if ratio ~= 0 then add_compressor(list, prefix .. "compressor.", shape, ratio, head) end
+  if ratio ~= 4 then return end
+  add_fp8(list, prefix .. "indexer.wq_b", index_heads * index_head, shape.q_lora)
+  list.add(prefix .. "indexer.weights_proj.weight", "BF16", index_heads, shape.width)
+  add_compressor(list, prefix .. "indexer.compressor.", shape, ratio, index_head)
+end
+
+local function add_expert(list, name, shape, add)
+  add(list, name .. ".w1", shape.expert_width, shape.width)
+  add(list, name .. ".w2", shape.width, shape.expert_width)
+  add(list, name .. ".w3", shape.expert_width, shape.width)
+end
+
+local function add_layer(list, prefix, shape, layer)
+  local mixes = (2 + streams) * streams
+  add_hyper_connection(list, prefix .. "hc_attn", shape, mixes, 3)
+  add_hyper_connection(list, prefix .. "hc_ffn", shape, mixes, 3)
+  list.add(prefix .. "attn_norm.weight", "BF16", shape.width)
+  list.add(prefix .. "ffn_norm.weight", "BF16", shape.width)
+  add_attention(list, prefix .. "attn.", shape, ratio_of(shape, layer))
+  list.add(prefix .. "ffn.gate.weight", "BF16", shape.experts, shape.width)
+  if layer < hash_layers then list.add(prefix .. "ffn.gate.tid2eid", "I64", vocabulary, top_k)
+  else list.add(prefix .. "ffn.gate.bias", "F32", shape.experts) end
+  add_expert(list, prefix .. "ffn.shared_experts", shape, add_fp8)
+  for expert = 0, shape.experts - 1 do add_expert(list, prefix .. "ffn.experts." .. expert, shape, add_fp4) end
+end
+
+--- The drafting block: a layer of its own with two projections, which the trunk does not use.
+local function add_drafting_block(list, shape)
+  add_layer(list, "mtp.0.", shape, shape.layers)
+  add_fp8(list, "mtp.0.e_proj", shape.width, shape.width)
+  add_fp8(list, "mtp.0.h_proj", shape.width, shape.width)
+  for _, name in ipairs { "enorm", "hnorm", "norm" } do list.add("mtp.0." .. name .. ".weight", "BF16", shape.width) end
+  add_hyper_connection(list, "mtp.0.hc_head", shape, streams, 1)
+end
+
+local function tensors_of(shape)
+  local list = new_list()
+  list.add("embed.weight", "BF16", vocabulary, shape.width)
+  list.add("head.weight", "BF16", vocabulary, shape.width)
+  list.add("norm.weight", "BF16", shape.width)
+  add_hyper_connection(list, "hc_head", shape, streams, 1)
+  for layer = 0, shape.layers - 1 do add_layer(list, ("layers.%d."):format(layer), shape, layer) end
+  add_drafting_block(list, shape)
+  return list
+end
+
+-- {== Files =======================================================================================
+
+local function little_endian(value)
+  local bytes = {}
+  for i = 1, 8 do
+    bytes[i] = string.char(value % 256)
+    value = math.floor(value / 256)
+  end
+  return table.concat(bytes)
+end
+
+--- Every token goes to the experts 0 to 5: hash tables are the one thing whose contents are checked at open.
+local function hash_table()
+  local row = {}
+  for expert = 0, top_k - 1 do row[#row + 1] = little_endian(expert) end
+  return table.concat(row):rep(vocabulary)
+end
+
+--- Writes config.json and a sparse model.safetensors of `shape` into `folder`, which exists. True; nil and why where
+-- the file system has no such files.
+function release.write(shape, folder)
+  local config = assert(io.open(folder .. "/config.json", "wb"))
+  assert(config:write(config_of(shape)))
+  assert(config:close())
+  local list = tensors_of(shape)
+  local header = "{" .. table.concat(list, ",") .. "}"
+  header = header .. (" "):rep(-#header % 8) -- so that the data is aligned
+  local file = assert(io.open(folder .. "/model.safetensors", "wb"))
+  assert(file:write(little_endian(#header), header))
+  local start, experts = 8 + #header, hash_table()
+  for _, at in ipairs(list.tables) do
+    assert(file:seek("set", start + at))
+    assert(file:write(experts))
+  end
+  local ok, message = file:seek("set", start + list.bytes - 1)
+  if ok then ok, message = file:write("\0") end
+  local closed, problem = file:close()
+  if not (ok and closed) then return nil, message or problem end
+  return true
+end
+
+return release
