@@ -13,8 +13,8 @@
 ---| "EBUSY" # a job runs on the session, or the job has not ended
 ---| "ECTXFULL" # the session's context is full
 ---| "ECANCELED" # ended by a call; a job that is cancelled or late has a result instead (`finish_reason`)
----| "EDEADLINE" # kept for what has no result when it is late
----| "ECLOSED" # kept for what is closed while something waits for it
+---| "EDEADLINE" # reserved: no function returns it yet
+---| "ECLOSED" # reserved: no function returns it yet
 ---| "ENODEV" # the backend that was asked for cannot run here
 ---| "EHOOK" # `on_event` raised; the message is what it raised
 
@@ -259,14 +259,14 @@ local moonseek = {}
 
 ---Opens a model: maps its files and checks their structure, touching hardly any weights.
 ---@param options moonseek.OpenOptions
----@return moonseek.Engine? value
+---@return moonseek.Engine?
 ---@return string? message
 ---@return moonseek.Code? code
 function moonseek.open(options) end
 
 ---What the header of a model says, without opening it.
 ---@param path string
----@return moonseek.ModelInfo? value
+---@return moonseek.ModelInfo?
 ---@return string? message
 ---@return moonseek.Code? code
 function moonseek.probe(path) end
@@ -277,14 +277,14 @@ function moonseek.version() end
 
 ---The tokenizer of a `tokenizer.json`, or of a folder that holds one, without weights.
 ---@param path string
----@return moonseek.Tokenizer? value
+---@return moonseek.Tokenizer?
 ---@return string? message
 ---@return moonseek.Code? code
 function moonseek.tokenizer(path) end
 
 ---Packed token ids, four bytes each, from a list of integers from 0.
 ---@param ids integer[]|moonseek.Tokens
----@return moonseek.Tokens? value
+---@return moonseek.Tokens?
 ---@return string? message
 ---@return moonseek.Code? code
 function moonseek.tokens(ids) end
@@ -303,27 +303,27 @@ function engine:stats() end
 
 ---what a session will cost, before there is one
 ---@param options? moonseek.MemoryOptions
----@return moonseek.MemoryPlan? value
+---@return moonseek.MemoryPlan?
 ---@return string? message
 ---@return moonseek.Code? code
 function engine:memory(options) end
 
 ---changes the engine from the next step on
 ---@param options moonseek.SetOptions
----@return true? value
+---@return true?
 ---@return string? message
 ---@return moonseek.Code? code
 function engine:set(options) end
 
 ---the tokenizer beside the weights, read at the first call; `ENOENT` when there is none
----@return moonseek.Tokenizer? value
+---@return moonseek.Tokenizer?
 ---@return string? message
 ---@return moonseek.Code? code
 function engine:tokenizer() end
 
 ---a new session; memory is taken as tokens come. `EIO` when the model's files have changed
 ---@param options? moonseek.SessionOptions
----@return moonseek.Session? value
+---@return moonseek.Session?
 ---@return string? message
 ---@return moonseek.Code? code
 function engine:session(options) end
@@ -348,14 +348,14 @@ function tokenizer:encode(text) end
 ---@param tokens moonseek.Tokens|integer[]
 ---@param i? integer
 ---@param j? integer
----@return string? value
+---@return string?
 ---@return string? message
 ---@return moonseek.Code? code
 function tokenizer:decode(tokens, i, j) end
 
 ---how many tokens it becomes
 ---@param text string|moonseek.Piece[]
----@return integer? value
+---@return integer?
 ---@return string? message
 ---@return moonseek.Code? code
 function tokenizer:count(text) end
@@ -377,7 +377,7 @@ local t = {}
 ---a part, as `string.sub`
 ---@param i integer
 ---@param j? integer
----@return moonseek.Tokens? value
+---@return moonseek.Tokens?
 ---@return string? message
 ---@return moonseek.Code? code
 function t:sub(i, j) end
@@ -396,14 +396,14 @@ local session = {}
 ---makes it hold exactly these, keeping what it has read of them: just send the whole prompt again. The number of
 ---tokens held
 ---@param tokens moonseek.AnyTokens
----@return integer? value
+---@return integer?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:sync(tokens) end
 
 ---adds to them. The number of tokens held
 ---@param tokens moonseek.AnyTokens
----@return integer? value
+---@return integer?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:append(tokens) end
@@ -411,13 +411,13 @@ function session:append(tokens) end
 ---makes it hold its first `position` tokens only. What it had read beyond the newest mark before them is read again
 ---by the next job, exactly, and reported (`usage.reread`)
 ---@param position integer
----@return integer? value
+---@return integer?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:rewind(position) end
 
 ---a second session that holds and has read the same, at no cost until one of both changes; either may be closed first
----@return moonseek.Session? value
+---@return moonseek.Session?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:fork() end
@@ -431,41 +431,41 @@ function session:position() end
 function session:room() end
 
 ---a packed copy of them
----@return moonseek.Tokens? value
+---@return moonseek.Tokens?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:tokens() end
 
 ---the scores after the last token, reading first: below. `EINVAL` when it holds none
----@return moonseek.Logits? value
+---@return moonseek.Logits?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:logits() end
 
 ---a result, when all is generated
 ---@param options? moonseek.GenerateOptionsWithHook
----@return moonseek.Result? value
+---@return moonseek.Result?
 ---@return any message
 ---@return moonseek.Code? code
 function session:generate(options) end
 
 ---an iterator over events
 ---@param options? moonseek.GenerateOptions
----@return (fun(): moonseek.Event?)? value
+---@return (fun(): moonseek.Event?)?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:stream(options) end
 
 ---a job, at once
 ---@param options? moonseek.GenerateOptions
----@return moonseek.Job? value
+---@return moonseek.Job?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:start(options) end
 
 ---sets its expert policy, in place of the one before: true. Without an argument: the policy, nil when there is none
 ---@param options? moonseek.Routing
----@return true|moonseek.Routing? value
+---@return true|moonseek.Routing?
 ---@return string? message
 ---@return moonseek.Code? code
 function session:routing(options) end
@@ -515,7 +515,7 @@ function job:cancel() end
 function job:finished() end
 
 ---the result; `EBUSY` before its last event, afterwards its own error if it failed
----@return moonseek.Result? value
+---@return moonseek.Result?
 ---@return string? message
 ---@return moonseek.Code? code
 function job:result() end
@@ -524,13 +524,13 @@ function job:result() end
 function job:close() end
 
 ---a descriptor, readable exactly while an event waits: for any event loop. Do not read or close it
----@return integer? value
+---@return integer?
 ---@return string? message
 ---@return moonseek.Code? code
 function job:pollfd() end
 
 ---the same, by the name that LuaSocket's `select` asks for
----@return integer? value
+---@return integer?
 ---@return string? message
 ---@return moonseek.Code? code
 function job:getfd() end

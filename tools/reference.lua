@@ -256,12 +256,12 @@ local function add_returns(out, fn)
   for i, result in ipairs(results) do
     local kind = result[2]:find("^fun") and "(" .. result[2] .. ")" or result[2]
     kinds[i] = qualified(kind) .. (optional(kind) and "" or "?")
-    names[i] = result[1] or "value"
+    names[i] = result[1] or ""
   end
   kinds[2] = kinds[2] and kinds[2]:sub(1, -2) .. "|string?" or fn.message or "string?"
   names[2] = names[2] and names[2] .. ", or the message" or "message"
   kinds[3], names[3] = "moonseek.Code?", "code"
-  for i, kind in ipairs(kinds) do out[#out + 1] = ("---@return %s %s"):format(kind, names[i]) end
+  for i, kind in ipairs(kinds) do out[#out + 1] = (("---@return %s %s"):format(kind, names[i]):gsub(" $", "")) end
 end
 
 local function add_function(out, fn, object)
