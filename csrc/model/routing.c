@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "../base/memory.h"
+#include "../base/reader.h"
 
 static const float bias_limit = 1000;    /* far above any score, and fine steps of a score still tell beside it */
 
@@ -114,4 +115,66 @@ void model_routing_release (model_routing *routing) {
   memory_free(routing->bias);
   memory_free(routing->layers);
   memory_free(routing);
+}
+
+/* {== In a file ================================================================================== */
+
+enum { TOP_K_BYTES = 8, BIAS_BYTES = 16 };
+
+size_t model_routing_image_bytes (const model_routing *routing) {
+  return routing == NULL ? 0 : TOP_K_BYTES + routing->count * BIAS_BYTES;
+}
+
+static uint8_t *put_u64 (uint8_t *out, uint64_t value) {
+  for (int i = 0; i < 8; i++, value >>= 8) *out++ = (uint8_t)value;
+  return out;
+}
+
+void model_routing_write_image (const model_routing *routing, uint8_t *out) {
+  if (routing == NULL) return;
+  out = put_u64(out, routing->top_k);
+  for (size_t i = 0; i < routing->count; i++) {
+    const ms_expert_bias *b = &routing->given[i];
+    uint32_t bits;
+    memcpy(&bits, &b->value, sizeof bits);
+    out = put_u64(out, (uint64_t)(uint32_t)b->expert << 32 | (uint32_t)b->layer);
+    out = put_u64(out, bits);
+  }
+}
+
+static bool read_bias (reader *r, ms_expert_bias *b) {
+  uint64_t place, value;
+  if (!reader_u64(r, &place) || !reader_u64(r, &value) || value > UINT32_MAX) return false;
+  const uint32_t bits = (uint32_t)value;
+  b->layer = (int32_t)(uint32_t)place;
+  b->expert = (int32_t)(uint32_t)(place >> 32);
+  memcpy(&b->value, &bits, sizeof bits);
+  return true;
+}
+
+static ms_status read_image (const model *m, reader *r, ms_expert_bias *bias, size_t count, model_routing **out,
+                             ms_error *err) {
+  ms_error why;
+  uint64_t top_k = 0;
+  bool right = reader_u64(r, &top_k);
+  for (size_t i = 0; i < count && right; i++) right = read_bias(r, &bias[i]);
+  if (!right || reader_left(r) != 0 || top_k == 0)
+    return fail(err, MS_EFORMAT, "the saved expert policy is damaged (%zu bytes)", r->size);
+  const ms_routing given = { .top_k = top_k, .bias = bias, .count = count };
+  ms_status status = model_routing_open(m, &given, out, &why);
+  if (status == MS_EINVAL) return fail(err, MS_EFORMAT, "the saved expert policy: %s", why.message);
+  return status == MS_OK ? MS_OK : fail(err, status, "%s", why.message);
+}
+
+ms_status model_routing_read_image (const model *m, const uint8_t *bytes, size_t count, model_routing **out,
+                                    ms_error *err) {
+  reader r = { .base = bytes, .size = count };
+  *out = NULL;
+  if (count == 0) return MS_OK;
+  size_t entries = count < TOP_K_BYTES ? 0 : (count - TOP_K_BYTES) / BIAS_BYTES;
+  ms_expert_bias *bias = memory_new(entries, sizeof *bias);
+  if (bias == NULL) return fail_memory(err, entries * sizeof *bias, "an expert policy");
+  ms_status status = read_image(m, &r, bias, entries, out, err);
+  memory_free(bias);
+  return status;
 }

@@ -28,4 +28,13 @@ ms_status model_routing_open (const model *m, const ms_routing *given, model_rou
 model_routing *model_routing_retain (model_routing *routing);
 void model_routing_release (model_routing *routing);
 
+/*
+** As it lies in a file: u64 top_k, then for every bias u32 layer, u32 expert, u32 bits of the value, u32 0;
+** little-endian. No policy is no bytes. Reading checks everything anew: MS_EFORMAT.
+*/
+size_t model_routing_image_bytes (const model_routing *routing);
+void model_routing_write_image (const model_routing *routing, uint8_t *out);
+ms_status model_routing_read_image (const model *m, const uint8_t *bytes, size_t count, model_routing **out,
+                                    ms_error *err);
+
 #endif

@@ -169,7 +169,27 @@ static int model_layer_streams (lua_State *L) {
   return 1;
 }
 
+/* routing_image(path, bytes) -> the bytes of the policy that they hold | nil, message, code */
+static int routing_image (lua_State *L) {
+  size_t count;
+  const char *bytes = luaL_checklstring(L, 2, &count);
+  model *m;
+  model_routing *routing = NULL;
+  ms_error err;
+  uint8_t *image = lua_newuserdata(L, count + 1);
+  if (model_open(luaL_checkstring(L, 1), MS_MAP, &m, &err) != MS_OK) return push_trouble(L, &err);
+  ms_status status = model_routing_read_image(m, (const uint8_t *)bytes, count, &routing, &err);
+  size_t written = model_routing_image_bytes(routing);
+  if (written <= count) model_routing_write_image(routing, image);
+  model_routing_release(routing);
+  model_close(m);
+  if (status != MS_OK) return push_trouble(L, &err);
+  lua_pushlstring(L, (const char *)image, written <= count ? written : 0);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
+  { "routing_image", routing_image },
   { "logits", model_logits },
   { "layer", model_layer_streams },
   { NULL, NULL }
