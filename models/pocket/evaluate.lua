@@ -1,7 +1,7 @@
 -- Exact-answer accuracy of the pocket model on held-out inputs, greedy.
 --
 -- usage: lua models/pocket/evaluate.lua [--task all|far|NAME] [--n N] [--seed S] [--model DIR]
---                                       [--numerics fast] [--threads N] [--wrong yes]
+--                                       [--numerics fast] [--threads N] [--top_k EXPERTS] [--wrong yes]
 --
 -- A turn counts only if every token of its answer, thinking included, is right. As a module: require "evaluate".run.
 local here = (debug.getinfo(1, "S").source:match "^@(.*)/[^/]*$" or ".")
@@ -82,11 +82,12 @@ local function best_choice(session, tokenizer, list)
 end
 
 -- One item: the turns in order. A turn's prompt holds the right answers before it, whatever was generated.
--- Returns right, turns, and the first wrong turn as { prompt, want, got }.
-function evaluate.item(engine, item)
+-- Returns right, turns, and the first wrong turn as { prompt, want, got }. `policy` is for session:routing, or nil.
+function evaluate.item(engine, item, policy)
   local tokenizer = engine:tokenizer()
   local room = item.size + math.floor(item.size / 8) + 2048
   local session = engine:session { context = math.min(room, engine:info().context) }
+  assert(session:routing(policy or {}))
   local right, turns, wrong = 0, tasks.turns(item), nil
   for _, turn in ipairs(turns) do
     assert(session:sync(turn.prompt))
@@ -113,10 +114,10 @@ function evaluate.options(row, seed, k)
 end
 
 -- A case (a row of evaluate.cases, or any { task =, options = }) until n turns are answered.
-function evaluate.run(engine, row, n, seed, on_wrong)
+function evaluate.run(engine, row, n, seed, on_wrong, policy)
   local right, total, k = 0, 0, 0
   while total < n do
-    local r, t, wrong = evaluate.item(engine, tasks.item(row.task, evaluate.options(row, seed, k)))
+    local r, t, wrong = evaluate.item(engine, tasks.item(row.task, evaluate.options(row, seed, k)), policy)
     right, total, k = right + r, total + t, k + 1
     if wrong and on_wrong then on_wrong(wrong) end
   end
@@ -134,7 +135,7 @@ local function main(arguments)
       local start = os.clock()
       local right, n = evaluate.run(engine, row, tonumber(o.n) or row.n, tonumber(o.seed), o.wrong and function(wrong)
         print(("wanted %q\ngot    %q"):format(wrong[2], tostring(wrong[3])))
-      end)
+      end, { top_k = tonumber(o.top_k) })
       print(("| %s | %.1f %% | %d | %.1f |"):format(row.name, 100 * right / n, n, os.clock() - start))
       io.flush()
     end

@@ -203,6 +203,67 @@ describe("a policy", function()
     session:close()
   end)
 
+  it("goes along with a fork; then each has its own, and each its own counts from 0", function()
+    local session = open(engine, 40, policies[3])
+    assert(session:logits())
+    local fork = assert(session:fork())
+    assert.same(session:routing(), fork:routing())
+    assert.equal(0, fork:routing_stats().tokens)
+    assert(fork:append { 7, 8, 9 })
+    local under = open(engine, 40, policies[3])
+    assert(under:append { 7, 8, 9 })
+    assert.is_true(under:logits():bytes() == fork:logits():bytes())
+    assert.equal(3, fork:routing_stats().tokens)
+    assert.equal(40, session:routing_stats().tokens)
+    assert(fork:routing {})
+    assert.same({ top_k = 2, disable = { 0, 3, 7 } }, session:routing())
+    for _, one in ipairs { under, fork, session } do one:close() end
+  end)
+
+  it("of each fork is its own in the steps they share", function()
+    local session, forks = open(engine, 60), {}
+    assert(session:logits())
+    for i, policy in ipairs(policies) do
+      local fork = assert(session:fork())
+      assert(fork:routing(policy))
+      assert(fork:append { 9, 8, 7 })
+      forks[i] = { session = fork, job = assert(fork:start(options { max_tokens = 5 })) }
+    end
+    for i, fork in ipairs(forks) do
+      while not fork.job:finished() do
+        fork.job:wait(60000)
+        fork.job:poll()
+      end
+      local alone = open(engine, 60)
+      assert(alone:logits())
+      assert(alone:routing(policies[i]))
+      assert(alone:append { 9, 8, 7 })
+      local _, logits = speak(alone, 5)
+      assert.is_true(logits == fork.session:logits():bytes())
+      alone:close()
+      fork.session:close()
+    end
+    session:close()
+  end)
+
+  it("at a rewind is the present one, for what is read again", function()
+    local session = open(engine, 60)
+    assert(session:logits())
+    assert(session:append { 1, 2, 3, 4, 5 })
+    assert(session:logits())
+    assert(session:routing(policies[2]))
+    assert(session:rewind(63))                                -- the newest mark is at 60, read without a policy
+    local straight = open(engine, 60)
+    assert(straight:logits())
+    assert(straight:routing(policies[2]))
+    assert(straight:append { 1, 2, 3 })
+    assert.is_true(straight:logits():bytes() == session:logits():bytes())
+    assert.same({ top_k = 1 }, session:routing())
+    assert.equal(68, session:routing_stats().tokens)
+    straight:close()
+    session:close()
+  end)
+
   it("cannot be changed while a job runs, nor after a failure is it changed", function()
     local session = open(engine, 400, policies[2])
     local job = assert(session:start { max_tokens = 0 })
@@ -216,27 +277,6 @@ describe("a policy", function()
     job:close()
     assert.equal("EINVAL", select(3, session:routing { top_k = 9 }))
     assert.same({ top_k = 1 }, session:routing())
-    session:close()
-  end)
-
-  it("R01: costs nothing that is kept when the n-th allocation fails", function()
-    local session = open(engine, 3, policies[2])
-    assert(session:logits())
-    local before, n = core.memory_live(), 0
-    repeat
-      n = n + 1
-      internals.fail_later(n)
-      local done, message, code = session:routing(policies[5])
-      internals.fail_later(0)
-      if not done then
-        assert.equal("ENOMEM", code)
-        assert.truthy(message:find "an expert policy")
-        assert.same({ top_k = 1 }, session:routing())
-        assert.equal(before, core.memory_live())
-      end
-    until done
-    assert.is_true(n > 3)
-    assert.equal(1000, session:routing().bias[6])
     session:close()
   end)
 end)
@@ -335,6 +375,29 @@ describe("a policy", function()
     own:close()
     support.collect()
     assert.equal(before, core.memory_live())
+  end)
+
+  it("R01: costs nothing that is kept when the n-th allocation fails", function()
+    local own = tiny.open()
+    local session = open(own, 3, policies[2])           -- nothing is read: no thread runs beside this
+    support.collect()
+    local before, n = core.memory_live(), 0
+    repeat
+      n = n + 1
+      internals.fail_later(n)
+      local done, message, code = session:routing(policies[5])
+      internals.fail_later(0)
+      if not done then
+        assert.equal("ENOMEM", code)
+        assert.truthy(message:find "an expert policy")
+        assert.same({ top_k = 1 }, session:routing())
+        assert.equal(before, core.memory_live())
+      end
+    until done
+    assert.is_true(n > 3)
+    assert.equal(1000, session:routing().bias[6])
+    session:close()
+    own:close()
   end)
 
   it("leaves company that has none untouched", function()
