@@ -16,18 +16,24 @@ package.preload["moonseek.core"] = package.preload["moonseek.core"] or opener("l
 package.preload["moonseek.internals"] = package.preload["moonseek.internals"] or opener("luaopen_moonseek_internals")
 package.path = "./?.lua;./lua/?.lua;./lua/?/init.lua;" .. package.path
 
-support.abi = abi
-support.fuzz = tonumber(os.getenv("MOONSEEK_FUZZ") or "") or 1
-
 function support.internals()
   return require "moonseek.internals"
 end
+
+support.abi = abi
+support.fuzz = tonumber(os.getenv("MOONSEEK_FUZZ") or "") or 1
+
+-- What a sanitizer wants loaded before an interpreter. Shells do not bear it: they are started without.
+local preload = os.getenv("MOONSEEK_PRELOAD")
+if os.getenv("LD_PRELOAD") then support.internals().unset_environment("LD_PRELOAD") end
+
+support.sanitized = preload ~= nil
 
 --- The command that runs this interpreter again.
 function support.interpreter()
   local first = 0
   while arg[first - 1] do first = first - 1 end
-  return arg[first]
+  return preload and ("env LD_PRELOAD=%s %s"):format(preload, arg[first]) or arg[first]
 end
 
 --- Finalises everything that is garbage, also what only a finaliser kept.

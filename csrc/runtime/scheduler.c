@@ -14,15 +14,14 @@
 ** a draw or a tokenizer's opening runs.
 */
 #include <fenv.h>
-#include <pthread.h>
-#include <signal.h>
 #include <string.h>
 
 #include "../base/clock.h"
 #include "../base/memory.h"
+#include "../base/thread.h"
 #include "runtime.h"
 
-enum { STACK_BYTES = 4 << 20 };          /* whatever RLIMIT_STACK says */
+enum { STACK_BYTES = 4 << 20 };
 
 /* {== Jobs that end without a step =============================================================== */
 
@@ -338,13 +337,8 @@ static void run (void *argument) {
 }
 
 ms_status engine_start (ms_engine *engine, ms_error *err) {
-  const uv_thread_options_t options = { .flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = STACK_BYTES };
-  sigset_t all, before;
   if (engine->thread_runs) return MS_OK;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);   /* the thread inherits it: signals are the host's */
-  int code = uv_thread_create_ex(&engine->thread, &options, run, engine);
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
+  int code = thread_start(&engine->thread, STACK_BYTES, run, engine);
   if (code != 0) return fail(err, MS_ENOMEM, "cannot start the engine thread: %s", uv_strerror(code));
   engine->thread_runs = true;
   return MS_OK;

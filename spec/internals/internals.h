@@ -12,6 +12,7 @@ void register_model_internals (lua_State *L);
 void register_rows_internals (lua_State *L);      /* called by register_stages_internals */
 void register_text_internals (lua_State *L);
 void register_runtime_internals (lua_State *L);
+void register_faults_internals (lua_State *L);
 void register_host_internals (lua_State *L);
 
 #endif

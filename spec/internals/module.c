@@ -16,6 +16,7 @@ int luaopen_moonseek_internals (lua_State *L) {
   register_model_internals(L);
   register_runtime_internals(L);
   register_text_internals(L);
+  register_faults_internals(L);
   register_host_internals(L);
   return 1;
 }

@@ -1,22 +1,18 @@
 /*
 ** The runtime's parts alone: the sampler fed with logits of a spec's own, text assembly fed with any bytes;
-** and what a Lua program cannot do: make allocations fail, move the clock, fork, call from many threads.
+** and what a Lua program cannot do: poll, fork, call from many threads.
 */
 #include "internals.h"
 
 #include <pthread.h>
 #include <poll.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
-#include <uv.h>
 
-#include "../../csrc/base/clock.h"
-#include "../../csrc/base/memory.h"
 #include "../../csrc/runtime/runtime.h"
 
 /* {== Arguments ================================================================================== */
@@ -182,43 +178,36 @@ static int window_is_utf8 (lua_State *L) {
   return 1;
 }
 
-/* {== Faults ===================================================================================== */
-
-static memory_system system_memory;
-static atomic_long allocations_left;
-
-static void *failing_allocate (size_t bytes) {
-  return atomic_fetch_sub(&allocations_left, 1) == 1 ? NULL : system_memory.allocate(bytes);
-}
-
-/* fail_later(n): the n-th allocation from now on fails, once; 0: none. Returns whether an earlier one has. */
-static int window_fail_later (lua_State *L) {
-  if (system_memory.allocate == NULL) {
-    system_memory = memory_table;
-    memory_table.allocate = failing_allocate;
-  }
-  long before = atomic_exchange(&allocations_left, (long)luaL_checkinteger(L, 1));
-  lua_pushboolean(L, before <= 0);
-  return 1;
-}
-
-static atomic_uint_least64_t clock_offset;
-
-static uint64_t moved_clock (void) {
-  return uv_hrtime() + atomic_load(&clock_offset);
-}
-
-/* advance_clock(ms): the engine's clock jumps ahead */
-static int window_advance_clock (lua_State *L) {
-  atomic_fetch_add(&clock_offset, (uint64_t)(luaL_checknumber(L, 1) * 1e6));
-  clock_table.now = moved_clock;
-  return 0;
-}
+/* {== Descriptors and children ==================================================================== */
 
 /* readable(descriptor) -> whether poll(2) finds something to read */
 static int window_readable (lua_State *L) {
   struct pollfd wanted = { .fd = (int)luaL_checkinteger(L, 1), .events = POLLIN };
   lua_pushboolean(L, poll(&wanted, 1, 0) == 1);
+  return 1;
+}
+
+enum { POLL_LIMIT = 64 };
+
+/* poll({ descriptor, ... }, ms) -> those that have something to read, when poll(2) returns */
+static int window_poll (lua_State *L) {
+  struct pollfd wanted[POLL_LIMIT];
+  luaL_checktype(L, 1, LUA_TTABLE);
+  size_t count = lua_rawlen(L, 1);
+  luaL_argcheck(L, count <= POLL_LIMIT, 1, "too many");
+  for (size_t i = 0; i < count; i++) {
+    lua_rawgeti(L, 1, (int)i + 1);
+    wanted[i] = (struct pollfd){ .fd = (int)luaL_checkinteger(L, -1), .events = POLLIN };
+    lua_pop(L, 1);
+  }
+  int found = 0;
+  if (poll(wanted, count, (int)luaL_checkinteger(L, 2)) < 0) return luaL_error(L, "poll failed");
+  lua_newtable(L);
+  for (size_t i = 0; i < count; i++) {
+    if (!(wanted[i].revents & POLLIN)) continue;
+    lua_pushinteger(L, wanted[i].fd);
+    lua_rawseti(L, -2, ++found);
+  }
   return 1;
 }
 
@@ -357,9 +346,8 @@ static const luaL_Reg functions[] = {
   { "random", window_random },
   { "text", window_text },
   { "is_utf8", window_is_utf8 },
-  { "fail_later", window_fail_later },
-  { "advance_clock", window_advance_clock },
   { "readable", window_readable },
+  { "poll", window_poll },
   { "in_child", window_in_child },
   { "crowd", window_crowd },
   { NULL, NULL }

@@ -3,7 +3,7 @@ local support = require "spec.support"
 local moonseek = require "moonseek"
 
 -- patience: seconds that a program may take to end; sanitizers make everything slow.
-local tiny = { path = "spec/oracle/tiny", vocabulary = 512, patience = os.getenv("LD_PRELOAD") and 10 or 1 }
+local tiny = { path = "spec/oracle/tiny", vocabulary = 512, patience = support.sanitized and 10 or 1 }
 
 function tiny.open(options)
   local copy = { path = tiny.path, threads = 1 }
@@ -72,15 +72,13 @@ local prelude = [[
 
 --- Runs `script` in a new interpreter like this one and returns its exit status (128 + n: ended by signal n), its
 -- output, and how many seconds passed between its line "leaving", if it printed one, and its end. `strike(name)` in
--- the script prints that line and sends the program a signal a moment later.
-function tiny.run(script)
-  local at = 0
-  while arg[at - 1] do at = at - 1 end
+-- the script prints that line and sends the program a signal a moment later. `before`: shell commands that set limits.
+function tiny.run(script, before)
   local folder = support.temporary_folder()
   support.write_file(folder .. "/script.lua", prelude .. script)
-  local command = "timeout --foreground --preserve-status -s KILL 60 %s %s/script.lua 2>&1; "
+  local command = (before or "") .. "timeout --foreground --preserve-status -s KILL 60 %s %s/script.lua 2>&1; "
     .. "echo status $? $(date +%%s%%N)"
-  local pipe = assert(io.popen(command:format(arg[at], folder)))
+  local pipe = assert(io.popen(command:format(support.interpreter(), folder)))
   local output = pipe:read("*a")
   pipe:close()
   support.remove(folder)

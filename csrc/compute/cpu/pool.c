@@ -9,13 +9,13 @@
 #include "pool.h"
 
 #include <fenv.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "../../base/memory.h"
+#include "../../base/thread.h"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -201,20 +201,14 @@ static int make_locks (crew *c) {
   return code;
 }
 
-/* New threads inherit the caller's signal mask: a signal of the host is never delivered to a worker. */
 static int make_threads (crew *c, size_t count) {
-  const uv_thread_options_t options = { .flags = UV_THREAD_HAS_STACK_SIZE, .stack_size = STACK_BYTES };
-  sigset_t all, before;
   int code = 0;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
   for (size_t i = 0; i < count && code == 0; i++) {
     c->seats[i].crew = c;
     c->seats[i].worker = i + 1;
-    code = uv_thread_create_ex(&c->seats[i].thread, &options, work, &c->seats[i]);
+    code = thread_start(&c->seats[i].thread, STACK_BYTES, work, &c->seats[i]);
     if (code == 0) c->workers++;
   }
-  pthread_sigmask(SIG_SETMASK, &before, NULL);
   return code;
 }
 
