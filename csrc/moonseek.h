@@ -119,6 +119,8 @@ typedef enum ms_check { MS_CHECK_HEADER, MS_CHECK_WEIGHTS } ms_check;  /* WEIGHT
 typedef struct ms_engine ms_engine;
 typedef void ms_progress (void *user, const char *phase, uint64_t done, uint64_t total);
 
+#define MS_ALL_CORES SIZE_MAX
+
 typedef struct ms_engine_options {
   const char *path;          /* folder of config.json and safetensors */
   const char *backend;       /* "auto", "cpu" */
@@ -126,7 +128,7 @@ typedef struct ms_engine_options {
   ms_numerics numerics;
   ms_access access;
   ms_check check;
-  size_t threads;            /* 0: one a physical core */
+  size_t threads;            /* MS_ALL_CORES: one a physical core; 0: none, whoever waits for a job computes */
   ms_progress *progress;     /* called on this thread while opening; may be NULL */
   void *progress_user;
 } ms_engine_options;
@@ -136,6 +138,9 @@ void ms_engine_options_default (ms_engine_options *options);   /* all but `path`
 /* Maps the model; touches no weights but the hash-routing tables, whose range it checks. */
 ms_status ms_engine_open (const ms_engine_options *options, ms_engine **engine, ms_error *err);
 void ms_engine_release (ms_engine *engine);
+/* Another handle of an open engine of this process, for another thread or Lua state. MS_ENOENT: there is none. */
+uint64_t ms_engine_id (ms_engine *engine);
+ms_status ms_engine_attach (uint64_t id, ms_engine **engine, ms_error *err);
 
 typedef struct ms_engine_info {
   ms_model_info model;
@@ -158,6 +163,14 @@ void ms_engine_get_info (ms_engine *engine, ms_engine_info *info);
 void ms_engine_get_stats (ms_engine *engine, ms_engine_stats *stats);
 ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_plan *plan, ms_error *err);
 ms_status ms_engine_set_threads (ms_engine *engine, size_t threads, ms_error *err);  /* from the next step on */
+
+typedef struct ms_engine_limits {
+  size_t jobs;                                       /* unfinished at once; one more is refused with MS_EBUSY */
+  double slice_ms;                                   /* by which reading may lengthen a step that answers wait for */
+} ms_engine_limits;
+
+void ms_engine_get_limits (ms_engine *engine, ms_engine_limits *limits);
+ms_status ms_engine_set_limits (ms_engine *engine, const ms_engine_limits *limits, ms_error *err);
 /* The tokenizer beside the weights, opened at the first call; MS_ENOENT when the folder has none. */
 ms_status ms_engine_tokenizer (ms_engine *engine, ms_tokenizer **tokenizer, ms_error *err);
 
@@ -240,7 +253,10 @@ typedef struct ms_generate_options {
   int ignore_eos, raw;                               /* raw: text may end inside a UTF-8 character */
   size_t logprobs;                                   /* alternatives with every token, at most the limit */
   int64_t deadline_ms;                               /* from now; < 0: none */
-} ms_generate_options;
+  int priority;                                      /* higher ones are read first; answers never wait for others */
+  int paused;                                        /* starts with ms_job_resume */
+  size_t score;                                      /* log-probabilities of the last tokens held; only with max_tokens 0. */
+} ms_generate_options;                               /*   The very last token stays unread */
 
 typedef enum ms_finish { MS_FINISH_STOP, MS_FINISH_LENGTH, MS_FINISH_CANCEL, MS_FINISH_DEADLINE } ms_finish;
 typedef enum ms_event_kind { MS_EVENT_PREFILL, MS_EVENT_TOKEN, MS_EVENT_DONE, MS_EVENT_ERROR } ms_event_kind;
@@ -261,6 +277,7 @@ typedef struct ms_result {
   char *text; size_t bytes;                          /* cut before a stop string */
   ms_tokens tokens;                                  /* generated and kept in the session, the ending one too */
   uint64_t seed;
+  float *logprobs; size_t logprob_count;             /* of the tokens scored */
   size_t read, cached, reread, generated;            /* tokens read by this job, held read before it, */
   double prefill_seconds, decode_seconds;            /*   read again after a rewind, generated */
 } ms_result;
@@ -273,7 +290,10 @@ ms_status ms_job_start (ms_session *session, const ms_generate_options *options,
 int ms_job_poll (ms_job *job, ms_event *event);      /* 1: *event is filled, clear it; 0: none waits now */
 void ms_event_clear (ms_event *event);
 int ms_job_wait (ms_job *job, int64_t timeout_ms);   /* 1: poll has something, or nothing more; < 0: no limit */
+ms_status ms_job_step (ms_job *job, ms_error *err);  /* an engine without threads: one step for all jobs, here */
 void ms_job_cancel (ms_job *job);                    /* never blocks; what was committed stays */
+void ms_job_pause (ms_job *job);                     /* from the next step on; its deadline stays */
+void ms_job_resume (ms_job *const *jobs, size_t count);  /* of one engine, in one step */
 int ms_job_finished (ms_job *job);                   /* 1: its last event has been taken */
 /* The result once the last event is queued, else MS_EBUSY; the job's own error if it failed. */
 ms_status ms_job_result (ms_job *job, ms_result *result, ms_error *err);

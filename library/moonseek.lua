@@ -29,7 +29,8 @@
 ---@field path string
 ---what computes; a name other than auto must be able to run, or open fails (`ENODEV`)
 ---@field backend? "auto"|"cpu"
----for computing, at most 256; they start with the first job
+---for computing, at most 256; they start with the first job. 0: none, the host computes (`session:step`, `job:wait`,
+---`generate`)
 ---@field threads? integer
 ---what is rounded: `docs/numerics.md`
 ---@field numerics? "fast"|"reference"|"exact"
@@ -86,7 +87,11 @@
 
 ---@class moonseek.SetOptions
 ---for computing, at most 256
----@field threads integer
+---@field threads? integer
+---unfinished at once; one more is refused with `EBUSY`
+---@field max_jobs? integer
+---by which reading may lengthen a step that answers wait for
+---@field slice_ms? number
 
 ---@class moonseek.SessionOptions
 ---what it can hold
@@ -189,6 +194,8 @@
 ---@field raw? boolean
 ---ends it after this time, with what there is
 ---@field deadline_ms? integer
+---texts of higher priority are read first; answers of every priority go on beside them
+---@field priority? integer
 
 ---@class moonseek.GenerateOptionsWithHook: moonseek.GenerateOptions
 ---hears every event while `generate` runs
@@ -264,6 +271,14 @@ local moonseek = {}
 ---@return moonseek.Code? code
 function moonseek.open(options) end
 
+---Another handle of an engine that is open in this process, by its `engine:id()`: for another Lua state, in any
+---thread. Weights, threads and limits are shared.
+---@param id integer
+---@return moonseek.Engine?
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.attach(id) end
+
 ---What the header of a model says, without opening it.
 ---@param path string
 ---@return moonseek.ModelInfo?
@@ -309,7 +324,7 @@ function engine:stats() end
 function engine:memory(options) end
 
 ---changes the engine from the next step on
----@param options moonseek.SetOptions
+---@param options? moonseek.SetOptions
 ---@return true?
 ---@return string? message
 ---@return moonseek.Code? code
@@ -327,6 +342,10 @@ function engine:tokenizer() end
 ---@return string? message
 ---@return moonseek.Code? code
 function engine:session(options) end
+
+---by which other Lua states of this process find it: `moonseek.attach`
+---@return integer
+function engine:id() end
 
 ---ends this handle; sessions keep the engine until the last is closed
 function engine:close() end
@@ -475,6 +494,31 @@ function session:routing(options) end
 ---@return moonseek.RoutingStats
 function session:routing_stats(options) end
 
+---on an engine opened with `threads = 0`: computes one step on the caller's thread, for all jobs, and gives this
+---session's next event, false while there is none yet. A generation begins with the first call and after its last
+---event; `EINVAL` on an engine with threads
+---@param options? moonseek.GenerateOptions
+---@return moonseek.Event|false?
+---@return string? message
+---@return moonseek.Code? code
+function session:step(options) end
+
+---the log-probability of each of `tokens` behind what the session holds. The session is unchanged; what was unread is
+---read
+---@param tokens moonseek.AnyTokens
+---@return number[]?
+---@return string? message
+---@return moonseek.Code? code
+function session:score(tokens) end
+
+---which choice is the likeliest, scored on forks in one step. The session is unchanged; what was unread is read. An
+---empty choice and two equal ones raise
+---@param choices moonseek.AnyTokens[]
+---@return integer? index
+---@return number[]|string? sums, or the message
+---@return moonseek.Code? code
+function session:choose(choices) end
+
 ---cancels its job and gives its memory back
 function session:close() end
 
@@ -502,13 +546,19 @@ local job = {}
 function job:poll() end
 
 ---true as soon as an event waits or the job has finished; false after that time. The state's hooks do not run
----meanwhile: wait in short pieces
+---meanwhile: wait in short pieces. On an engine without threads it computes meanwhile, unless `ms` is 0
 ---@param ms integer
 ---@return boolean
 function job:wait(ms) end
 
 ---ends it within one stage of a layer. What is committed stays, the result says `"cancel"`
 function job:cancel() end
+
+---takes no part in steps from the next on; its deadline stays
+function job:pause() end
+
+---goes on after `pause`
+function job:resume() end
 
 ---whether its last event has been taken
 ---@return boolean

@@ -101,7 +101,7 @@ static const option open_rows[] = {
   [PATH] = { "path", OPTION_STRING, 1, 0, 0 },
   [BACKEND] = { "backend", OPTION_STRING, 0, 0, 0 },
   [KERNELS] = { "kernels", OPTION_STRING, 0, 0, 0 },
-  [THREADS] = { "threads", OPTION_INTEGER, 0, 1, INT32_MAX },
+  [THREADS] = { "threads", OPTION_INTEGER, 0, 0, INT32_MAX },
   [NUMERICS] = { "numerics", OPTION_STRING, 0, 0, 0 },
   [MMAP] = { "mmap", OPTION_BOOLEAN, 0, 0, 0 },
   [CHECK] = { "check", OPTION_BOOLEAN, 0, 0, 0 },
@@ -162,6 +162,17 @@ static int module_open (lua_State *L) {
   return status == MS_OK ? 1 : push_failure(L, &err);
 }
 
+/* moonseek.attach(id) -> engine | nil, message, code: another handle of an open engine of this process */
+static int module_attach (lua_State *L) {
+  ms_engine *engine = NULL;
+  ms_error err;
+  int64_t id = check_integer(L, 1, 0, (int64_t)INTEGER_LIMIT, "id");
+  handle *box = push_closed(L, ENGINE);
+  if (ms_engine_attach((uint64_t)id, &engine, &err) != MS_OK) return push_failure(L, &err);
+  box->object = engine;
+  return 1;
+}
+
 /* {== Methods ==================================================================================== */
 
 static int engine_info (lua_State *L) {
@@ -172,6 +183,11 @@ static int engine_info (lua_State *L) {
   set_string(L, "kernels", info.kernels);
   set_string(L, "numerics", info.numerics);
   set_count(L, "threads", info.threads);
+  return 1;
+}
+
+static int engine_id (lua_State *L) {
+  push_count(L, ms_engine_id(check_open(L, 1, ENGINE)));
   return 1;
 }
 
@@ -211,17 +227,31 @@ static int engine_memory (lua_State *L) {
   return 1;
 }
 
-static const call set_call = { "engine:set", 1 };
-static const option set_rows[] = { { "threads", OPTION_INTEGER, 1, 1, INT32_MAX } };
+enum { SET_THREADS, SET_MAX_JOBS, SET_SLICE_MS, SET_OPTIONS };
 
-/* engine:set{ threads = n } -> true; from the next step on */
+static const call set_call = { "engine:set", 1 };
+static const option set_rows[] = {
+  [SET_THREADS] = { "threads", OPTION_INTEGER, 0, 1, INT32_MAX },
+  [SET_MAX_JOBS] = { "max_jobs", OPTION_INTEGER, 0, 1, INTEGER_LIMIT },
+  [SET_SLICE_MS] = { "slice_ms", OPTION_NUMBER, 0, 0, 0 }
+};
+
+/* engine:set{ threads =, max_jobs =, slice_ms = } -> true; from the next step on */
 static int engine_set (lua_State *L) {
+  ms_engine_limits limits;
   ms_error err;
   check_open(L, 1, ENGINE);
-  int first = options_read(L, 2, &set_call, set_rows, 1, &err);
+  int first = options_read(L, 2, &set_call, set_rows, SET_OPTIONS, &err);
   if (first == 0) return push_failure(L, &err);
-  size_t threads = (size_t)lua_tonumber(L, first);
-  if (ms_engine_set_threads(check_open(L, 1, ENGINE), threads, &err) != MS_OK) return push_failure(L, &err);
+  ms_engine *engine = check_open(L, 1, ENGINE);
+  ms_engine_get_limits(engine, &limits);
+  if (!lua_isnil(L, first + SET_MAX_JOBS)) limits.jobs = (size_t)lua_tonumber(L, first + SET_MAX_JOBS);
+  if (!lua_isnil(L, first + SET_SLICE_MS)) limits.slice_ms = lua_tonumber(L, first + SET_SLICE_MS);
+  if (ms_engine_set_limits(engine, &limits, &err) != MS_OK) return push_failure(L, &err);
+  if (!lua_isnil(L, first + SET_THREADS)) {
+    size_t threads = (size_t)lua_tonumber(L, first + SET_THREADS);
+    if (ms_engine_set_threads(engine, threads, &err) != MS_OK) return push_failure(L, &err);
+  }
   lua_pushboolean(L, 1);
   return 1;
 }
@@ -246,6 +276,7 @@ static int engine_close (lua_State *L) {
 }
 
 static const luaL_Reg methods[] = {
+  { "id", engine_id },
   { "info", engine_info },
   { "memory", engine_memory },
   { "session", open_session },
@@ -258,6 +289,8 @@ static const luaL_Reg methods[] = {
 void register_engine (lua_State *L) {
   new_handle_type(L, ENGINE, methods, NULL, engine_close);
   lua_pop(L, 1);
+  lua_pushcfunction(L, module_attach);
+  lua_setfield(L, -2, "attach");
   lua_pushcfunction(L, module_open);
   lua_setfield(L, -2, "open");
   lua_pushcfunction(L, module_probe);

@@ -6,7 +6,7 @@
 
 enum {
   MAX_TOKENS, TEMPERATURE, TOP_K, TOP_P, MIN_P, SEED, REPETITION_PENALTY, FREQUENCY_PENALTY, PRESENCE_PENALTY,
-  LOGIT_BIAS, STOP, IGNORE_EOS, LOGPROBS, RAW, DEADLINE_MS, ON_EVENT
+  LOGIT_BIAS, STOP, IGNORE_EOS, LOGPROBS, RAW, DEADLINE_MS, PRIORITY, ON_EVENT
 };
 
 static const option rows[] = {
@@ -25,6 +25,7 @@ static const option rows[] = {
   [LOGPROBS] = { "logprobs", OPTION_INTEGER, 0, 0, MS_LOGPROBS_LIMIT },
   [RAW] = { "raw", OPTION_BOOLEAN, 0, 0, 0 },
   [DEADLINE_MS] = { "deadline_ms", OPTION_INTEGER, 0, 0, INTEGER_LIMIT },
+  [PRIORITY] = { "priority", OPTION_INTEGER, 0, -INT32_MAX, INT32_MAX },
   [ON_EVENT] = { "on_event", OPTION_FUNCTION, 0, 0, 0 }
 };
 
@@ -125,6 +126,7 @@ void generation_apply (lua_State *L, int first, ms_generate_options *options) {
   if (!lua_isnil(L, first + IGNORE_EOS)) options->ignore_eos = lua_toboolean(L, first + IGNORE_EOS);
   if (!lua_isnil(L, first + RAW)) options->raw = lua_toboolean(L, first + RAW);
   if (!lua_isnil(L, first + DEADLINE_MS)) options->deadline_ms = (int64_t)lua_tonumber(L, first + DEADLINE_MS);
+  if (!lua_isnil(L, first + PRIORITY)) options->priority = (int)lua_tonumber(L, first + PRIORITY);
   if (!lua_isnil(L, first + LOGIT_BIAS)) {
     const bias_list *list = lua_touserdata(L, first + LOGIT_BIAS);
     options->bias = list->items;

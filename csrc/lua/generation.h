@@ -4,7 +4,7 @@
 
 #include "options.h"
 
-enum { GENERATION_OPTIONS = 15, GENERATION_ON_EVENT = 15, GENERATION_OPTIONS_WITH_HOOK = 16 };
+enum { GENERATION_OPTIONS = 16, GENERATION_ON_EVENT = 16, GENERATION_OPTIONS_WITH_HOOK = 17 };
 
 /*
 ** Reads the table at `index` and leaves `count` values on the stack: GENERATION_OPTIONS, or with on_event

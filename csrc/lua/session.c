@@ -5,7 +5,7 @@
 ** The companion of a session: a list with these places. The tokenizer is taken when the session is made,
 ** because the session may outlive the engine's handle; if there is none, why is kept for the first text.
 */
-enum { HELD_TOKENIZER = 1, HELD_MESSAGE, HELD_CODE, HELD_STREAM, HELD_VOCABULARY };
+enum { HELD_TOKENIZER = 1, HELD_MESSAGE, HELD_CODE, HELD_VOCABULARY, HELD_STREAM, HELD_STEPPING };
 
 /* {== The stream that may be left open =========================================================== */
 
@@ -16,6 +16,26 @@ void set_stream (lua_State *L, int session, int job) {
   lua_pushvalue(L, job);
   lua_rawseti(L, -2, 1);
   lua_pop(L, 2);
+}
+
+void set_stepping (lua_State *L, int session, int job) {
+  job = lua_absindex(L, job);
+  set_stream(L, session, job);
+  push_companion(L, session);
+  lua_pushvalue(L, job);
+  lua_rawseti(L, -2, HELD_STEPPING);
+  lua_pop(L, 1);
+}
+
+int push_stepping (lua_State *L, int session) {
+  push_companion(L, session);
+  lua_rawgeti(L, -1, HELD_STEPPING);
+  lua_remove(L, -2);
+  const handle *job = lua_touserdata(L, -1);
+  if (job != NULL && job->object != NULL) return 1;
+  lua_pop(L, 1);
+  lua_pushnil(L);
+  return 1;
 }
 
 static void end_stream (lua_State *L, int session) {
@@ -61,7 +81,7 @@ static void new_companion (lua_State *L) {
   ms_engine_info info;
   ms_tokenizer *tokenizer = NULL;
   ms_error err;
-  lua_createtable(L, HELD_VOCABULARY, 0);
+  lua_createtable(L, HELD_STREAM, 0);
   handle *box = push_closed(L, TOKENIZER);
   if (ms_engine_tokenizer(check_open(L, 1, ENGINE), &tokenizer, &err) == MS_OK) box->object = tokenizer;
   lua_rawseti(L, -2, HELD_TOKENIZER);
@@ -97,7 +117,7 @@ static int session_fork (lua_State *L) {
   ms_error err;
   check_open(L, 1, SESSION);
   handle *box = push_closed(L, SESSION);
-  lua_createtable(L, HELD_VOCABULARY, 0);
+  lua_createtable(L, HELD_STREAM, 0);
   push_companion(L, 1);
   for (int i = HELD_TOKENIZER; i <= HELD_VOCABULARY; i++) {
     lua_rawgeti(L, -1, i);

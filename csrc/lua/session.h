@@ -12,6 +12,9 @@ int open_session (lua_State *L);
 ** session knows its last stream's job, weakly, and each call that needs the session free ends that job.
 */
 void set_stream (lua_State *L, int session, int job);
+/* A generation that the host steps through is the session's stream, and lives as long as the session's handle. */
+void set_stepping (lua_State *L, int session, int job);
+int push_stepping (lua_State *L, int session);         /* pushes its job, or nil when none is open */
 /* The session at `index`, open, its stream ended. Allocates nothing: the pointer is good until Lua is called. */
 ms_session *free_session (lua_State *L, int index, const call *from);
 

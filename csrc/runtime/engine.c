@@ -7,6 +7,9 @@
 #include "../base/memory.h"
 #include "runtime.h"
 
+/* Limits until the caller says otherwise; a slice longer than a minute holds answers up for good. */
+enum { JOB_LIMIT = 4096, SLICE_MS = 50, SLICE_MS_LIMIT = 60000 };
+
 static const char *const numerics_names[] = {
   [MS_FAST] = "fast", [MS_REFERENCE] = "reference", [MS_EXACT] = "exact"
 };
@@ -43,7 +46,8 @@ void engine_unlock (ms_engine *engine) {
 
 void ms_engine_options_default (ms_engine_options *options) {
   *options = (ms_engine_options){
-    .backend = "auto", .kernels = "auto", .numerics = MS_FAST, .access = MS_MAP, .check = MS_CHECK_HEADER
+    .backend = "auto", .kernels = "auto", .numerics = MS_FAST, .access = MS_MAP, .check = MS_CHECK_HEADER,
+    .threads = MS_ALL_CORES
   };
 }
 
@@ -81,6 +85,7 @@ static void free_engine (ms_engine *engine) {
   memory_free(engine->step.logits);
   memory_free(engine->step.experts);
   memory_free(engine->jobs);
+  memory_free(engine->order);
   memory_free(engine);
 }
 
@@ -90,8 +95,10 @@ static void report (const ms_engine_options *o, const char *phase, uint64_t done
 
 /* All but locks and registry. */
 static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_error *err) {
-  const backend_options wanted = { .kernels = o->kernels == NULL ? "auto" : o->kernels, .numerics = o->numerics,
-                                   .threads = o->threads };
+  const backend_options wanted = {
+    .kernels = o->kernels == NULL ? "auto" : o->kernels, .numerics = o->numerics,
+    .threads = o->threads == 0 ? 1 : o->threads == MS_ALL_CORES ? 0 : o->threads
+  };
   report(o, "open", 0);
   TRY(model_open(o->path, o->access, &engine->model, err));
   report(o, "open", 1);
@@ -106,6 +113,9 @@ static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_e
   engine->info.numerics = numerics_names[be->numerics];
   engine->info.threads = be->threads(be);
   engine->stats.scratch_bytes = be->scratch_bytes(be);
+  engine->hosted = o->threads == 0;
+  engine->job_limit = JOB_LIMIT;
+  engine->slice_ns = SLICE_MS * UINT64_C(1000000);
   engine->handles = 1;
   return MS_OK;
 }
@@ -139,7 +149,7 @@ static void end_engine (ms_engine *engine) {
   engine_lock(engine);
   bool runs = engine->thread_runs;
   engine->quit = true;
-  uv_cond_signal(&engine->work);
+  engine_wake(engine);
   engine_unlock(engine);
   if (runs) uv_thread_join(&engine->thread);
   uv_cond_destroy(&engine->events);
@@ -198,6 +208,9 @@ ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_pl
 
 ms_status ms_engine_set_threads (ms_engine *engine, size_t threads, ms_error *err) {
   ms_status status = MS_OK;
+  if (engine->hosted || threads == 0)
+    return fail(err, MS_EINVAL, "threads: an engine is opened without threads of its own, or with some, for good");
+  if (threads == MS_ALL_CORES) threads = 0;
   engine_lock(engine);
   if (engine->thread_runs) {             /* stages run there: it is applied before the next step */
     engine->threads = threads;
@@ -208,6 +221,23 @@ ms_status ms_engine_set_threads (ms_engine *engine, size_t threads, ms_error *er
   }
   engine_unlock(engine);
   return status;
+}
+
+ms_status ms_engine_set_limits (ms_engine *engine, const ms_engine_limits *limits, ms_error *err) {
+  if (limits->jobs == 0) return fail(err, MS_EINVAL, "max_jobs is 0: at least one job must be able to run");
+  if (!(limits->slice_ms >= 0 && limits->slice_ms <= SLICE_MS_LIMIT))
+    return fail(err, MS_EINVAL, "slice_ms is %g: it must lie between 0 and %d", limits->slice_ms, SLICE_MS_LIMIT);
+  engine_lock(engine);
+  engine->job_limit = limits->jobs;
+  engine->slice_ns = (uint64_t)(limits->slice_ms * 1e6);
+  engine_unlock(engine);
+  return MS_OK;
+}
+
+void ms_engine_get_limits (ms_engine *engine, ms_engine_limits *limits) {
+  engine_lock(engine);
+  *limits = (ms_engine_limits){ .jobs = engine->job_limit, .slice_ms = (double)engine->slice_ns * 1e-6 };
+  engine_unlock(engine);
 }
 
 static ms_status open_tokenizer (ms_engine *engine, ms_error *err) {

@@ -62,7 +62,7 @@ static void take_token (ms_job *job, ms_event *event) {
   *event = node->event;
   job->first = node->next;
   memory_free(node);
-  if (job->event_count-- == EVENT_LIMIT) uv_cond_signal(&job->session->engine->work);
+  if (job->event_count-- == EVENT_LIMIT) engine_wake(job->session->engine);
 }
 
 static void take_end (ms_job *job, ms_event *event) {
@@ -111,15 +111,24 @@ int ms_job_wait (ms_job *job, int64_t timeout_ms) {
   uint64_t start = uv_hrtime(), limit = 0, spent = 0;
   if (timeout_ms >= 0) limit = (uint64_t)(timeout_ms < limit_ms ? timeout_ms : limit_ms) * 1000000;
   engine_lock(engine);
-  while (!event_waits(job) && !job->end_taken) {
-    if (timeout_ms < 0) uv_cond_wait(&engine->events, &engine->lock);
-    else if (spent < limit) uv_cond_timedwait(&engine->events, &engine->lock, limit - spent);
-    else break;
+  while (!event_waits(job) && !job->end_taken && (timeout_ms < 0 || spent < limit)) {
+    bool stepped = engine->hosted && engine_step(engine);
+    if (!stepped && timeout_ms < 0) uv_cond_wait(&engine->events, &engine->lock);
+    else if (!stepped) uv_cond_timedwait(&engine->events, &engine->lock, limit - spent);
     spent = uv_hrtime() - start;
   }
   int ready = event_waits(job) || job->end_taken;
   engine_unlock(engine);
   return ready;
+}
+
+ms_status ms_job_step (ms_job *job, ms_error *err) {
+  ms_engine *engine = job->session->engine;
+  if (!engine->hosted) return fail(err, MS_EINVAL, "the engine computes on threads of its own: open it with threads = 0");
+  engine_lock(engine);
+  engine_step(engine);
+  engine_unlock(engine);
+  return MS_OK;
 }
 
 int ms_job_finished (ms_job *job) {
@@ -194,6 +203,15 @@ void job_discard (drawn_token *drawn) {
   drawn->node = NULL;
 }
 
+void job_score (ms_job *job, const step_item *item, const int32_t *tokens, const float *logits) {
+  size_t vocabulary = job->session->engine->info.model.vocabulary;
+  for (size_t i = item->count - item->logit_rows; i < item->count; i++, logits += vocabulary) {
+    size_t position = item->position - item->count + i + 1;
+    int32_t id = i + 1 < item->count ? tokens[i + 1] : item->next;
+    job->logprobs[position - job->score_from] = sampler_logprobs(logits, vocabulary, id, NULL, 0);
+  }
+}
+
 /* {== Starting =================================================================================== */
 
 static ms_status copy_stop_ids (ms_job *job, const ms_generate_options *options, ms_error *err) {
@@ -236,9 +254,15 @@ static ms_status job_new (ms_session *session, const ms_generate_options *option
   job->session = session;
   job->references = 2;
   job->options = *options;
+  job->paused = options->paused != 0;
+  job->scored = options->score;
   job->deadline = deadline_of(options->deadline_ms);
   TRY(draw_seed(&job->options, err));
   TRY(copy_stop_ids(job, options, err));
+  if (job->scored != 0) {
+    job->logprobs = memory_new(job->scored, sizeof *job->logprobs);
+    if (job->logprobs == NULL) return fail_memory(err, job->scored * sizeof *job->logprobs, "log-probabilities");
+  }
   TRY(text_open(&job->text, options->stop, options->stop_count, options->raw != 0, err));
   return find_tokenizer(job, err);
 }
@@ -247,6 +271,9 @@ static ms_status check_startable (const ms_job *job, ms_error *err) {
   const ms_session *session = job->session;
   size_t held = session->tokens.count;
   if (session->job != NULL) return fail(err, MS_EBUSY, "a job runs on the session");
+  if (job->scored >= held && job->scored != 0)
+    return fail(err, MS_EINVAL, "%zu tokens are to be scored: the session holds %zu, and its first follows none",
+                job->scored, held);
   if (job->options.max_tokens == 0) return MS_OK;
   if (held == 0)
     return fail(err, MS_EINVAL,
@@ -257,14 +284,40 @@ static ms_status check_startable (const ms_job *job, ms_error *err) {
   return MS_OK;
 }
 
+/* The logits before the first token scored are at hand, or come from rows that are read once more. */
+static ms_status job_prepare_score (ms_job *job, ms_error *err) {
+  ms_session *session = job->session;
+  size_t from = session->tokens.count - job->scored;
+  job->score_from = from;
+  if (session_read(session) == from && session->logits_at == from) {
+    job->logprobs[0] = sampler_logprobs(session->logits, session->engine->info.model.vocabulary,
+                                        session->tokens.ids[from], NULL, 0);
+    return MS_OK;
+  }
+  return session_read(session) < from ? MS_OK : session_go_back(session, from - 1, err);
+}
+
 static ms_status reserve_job (ms_engine *engine, ms_error *err) {
+  if (engine->job_count >= engine->job_limit)
+    return fail(err, MS_EBUSY, "%zu jobs run or wait, which is the engine's limit (engine:set{ max_jobs = n })",
+                engine->job_count);
   if (engine->job_count < engine->job_capacity) return MS_OK;
   size_t capacity = engine->job_capacity * 2 + 8;
-  ms_job **jobs = memory_resize(engine->jobs, capacity, sizeof(ms_job *));
-  if (jobs == NULL) return fail_memory(err, capacity * sizeof(ms_job *), "jobs");
-  engine->jobs = jobs;
+  ms_job **jobs = memory_resize(engine->jobs, capacity, sizeof *jobs);
+  if (jobs != NULL) engine->jobs = jobs;
+  ms_job **order = jobs == NULL ? NULL : memory_resize(engine->order, capacity, sizeof *order);
+  if (order == NULL) return fail_memory(err, capacity * sizeof *order, "jobs");
+  engine->order = order;
   engine->job_capacity = capacity;
   return MS_OK;
+}
+
+/* The list stays sorted by priority; equals as they came. */
+static void insert_job (ms_engine *engine, ms_job *job) {
+  size_t place = engine->job_count++;
+  for (; place > 0 && engine->jobs[place - 1]->options.priority < job->options.priority; place--)
+    engine->jobs[place] = engine->jobs[place - 1];
+  engine->jobs[place] = job;
 }
 
 static ms_status start_locked (ms_job *job, ms_error *err) {
@@ -275,15 +328,16 @@ static ms_status start_locked (ms_job *job, ms_error *err) {
                    session->tokens.count, err));
   TRY(reserve_job(engine, err));
   TRY(engine_start(engine, err));
-  TRY(session_prepare(session, err));
+  if (job->scored == 0) TRY(session_prepare(session, err));
+  else TRY(job_prepare_score(job, err));
 
   job->cached = session_read(session);
-  job->prefill_total = session->tokens.count - job->cached;
+  job->prefill_total = session->tokens.count - (job->scored != 0) - job->cached;
   session->job = job;
   session->references++;
-  engine->jobs[engine->job_count++] = job;
+  insert_job(engine, job);
   engine->handles++;
-  uv_cond_signal(&engine->work);
+  engine_wake(engine);
   return MS_OK;
 }
 
@@ -307,8 +361,23 @@ ms_status ms_job_start (ms_session *session, const ms_generate_options *options,
 void ms_job_cancel (ms_job *job) {
   engine_lock(job->session->engine);
   job->cancelled = true;
-  uv_cond_signal(&job->session->engine->work);
+  engine_wake(job->session->engine);
   engine_unlock(job->session->engine);
+}
+
+void ms_job_pause (ms_job *job) {
+  engine_lock(job->session->engine);
+  job->paused = true;
+  engine_unlock(job->session->engine);
+}
+
+void ms_job_resume (ms_job *const *jobs, size_t count) {
+  if (count == 0) return;
+  ms_engine *engine = jobs[0]->session->engine;
+  engine_lock(engine);
+  for (size_t i = 0; i < count; i++) jobs[i]->paused = false;
+  engine_wake(engine);
+  engine_unlock(engine);
 }
 
 static ms_status fill_result (ms_job *job, ms_result *result, ms_error *err) {
@@ -320,6 +389,10 @@ static ms_status fill_result (ms_job *job, ms_result *result, ms_error *err) {
   result->text = memory_string(job->text.data, job->text.length);
   if (result->text == NULL) return fail_memory(err, job->text.length, "text");
   TRY(ms_tokens_append(&result->tokens, job->tokens.ids, job->tokens.count, err));
+  if (job->scored != 0 && job->finish == MS_FINISH_LENGTH) {
+    result->logprobs = memory_share(job->logprobs);
+    result->logprob_count = job->scored;
+  }
   result->finish = job->finish;
   result->bytes = job->text.length;
   result->seed = job->options.seed;
@@ -343,6 +416,7 @@ ms_status ms_job_result (ms_job *job, ms_result *result, ms_error *err) {
 
 void ms_result_clear (ms_result *result) {
   memory_free(result->text);
+  memory_free(result->logprobs);
   ms_tokens_free(&result->tokens);
   memset(result, 0, sizeof *result);
 }
@@ -354,7 +428,7 @@ void ms_job_release (ms_job *job) {
   engine_lock(engine);
   job->cancelled = true;
   if (job_is_attached(job)) job->session->job = NULL;
-  uv_cond_signal(&engine->work);
+  engine_wake(engine);
   job_unreference(job);
   engine_unlock_drop(engine);
 }
@@ -391,6 +465,7 @@ void job_free (ms_job *job) {
   text_close(&job->text);
   ms_tokens_free(&job->tokens);
   memory_free(job->stop_ids);
+  memory_free(job->logprobs);
   memory_free(job->tail);
   memory_free(job);
 }

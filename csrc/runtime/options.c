@@ -32,6 +32,8 @@ static const number_limit number_limits[] = {
 
 enum { STOP_LIMIT = 256 };               /* every one is a step of work for every byte of text */
 
+enum { PRIORITY_LIMIT = 1000 };
+
 static const double bias_limit = 10000;
 
 static ms_status check_numbers (const ms_generate_options *options, ms_error *err) {
@@ -45,6 +47,11 @@ static ms_status check_numbers (const ms_generate_options *options, ms_error *er
   if (options->logprobs > MS_LOGPROBS_LIMIT)
     return fail(err, MS_EINVAL, "logprobs is %zu: it must lie between 0 and %d", options->logprobs,
                 MS_LOGPROBS_LIMIT);
+  if (options->priority < -PRIORITY_LIMIT || options->priority > PRIORITY_LIMIT)
+    return fail(err, MS_EINVAL, "priority is %d: it must lie between %d and %d", options->priority, -PRIORITY_LIMIT,
+                PRIORITY_LIMIT);
+  if (options->score != 0 && options->max_tokens != 0)
+    return fail(err, MS_EINVAL, "score is %zu: tokens are scored only when max_tokens is 0", options->score);
   return MS_OK;
 }
 

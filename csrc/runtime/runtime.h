@@ -61,6 +61,8 @@ size_t session_read (const ms_session *session);
 const float *session_current_logits (const ms_session *session);
 /* Makes sure that a job will end with logits: takes a token back to be read again if they are gone. */
 ms_status session_prepare (ms_session *session, ms_error *err);
+/* The newest place at or before `limit` is what is read; on failure nothing has changed. */
+ms_status session_go_back (ms_session *session, size_t limit, ms_error *err);
 void session_mark (ms_session *session);               /* remembers the present position */
 /* Makes the session's own what a step over `count` tokens will write; with `draws` one more held token. */
 ms_status session_reserve (ms_session *session, size_t count, bool draws, ms_error *err);
@@ -94,6 +96,7 @@ struct ms_job {
   ms_job *next_garbage;
   size_t references;                     /* its handle, the engine's list, the step in flight */
   bool cancelled;                        /* asked for; `ended` follows within a stage */
+  bool paused;                           /* no step takes it */
   bool begun;                            /* the scheduler has seen it */
   bool ended, end_taken;                 /* the last event is queued; is taken */
   ms_finish finish;
@@ -113,6 +116,8 @@ struct ms_job {
   sampler sampler;                       /* (worker) */
   text_stream text;                      /* (worker) */
   ms_tokens tokens;                      /* (worker) generated */
+  size_t scored, score_from;             /* tokens whose log-probabilities are wanted; the first one's position */
+  float *logprobs;                       /* (worker) [scored] or NULL */
   size_t cached, read, reread;
   uint64_t prefill_ns, decode_ns;
 };
@@ -128,6 +133,9 @@ void job_fail (ms_job *job, const ms_error *error);    /* alike */
 ms_status job_draw (ms_job *job, sampler_scratch *scratch, const float *logits, size_t position,
                     drawn_token *drawn, ms_error *err);
 void job_discard (drawn_token *drawn);
+struct step_item;
+/* (worker) Log-probabilities from the logits of item->logit_rows rows; `tokens`: those of the item's segment. */
+void job_score (ms_job *job, const struct step_item *item, const int32_t *tokens, const float *logits);
 void job_queue_token (ms_job *job, event_node *node);
 void job_queue_prefill (ms_job *job);
 void job_after_fork (ms_job *job, bool in_flight);
@@ -143,7 +151,8 @@ typedef struct step_item {
   ms_job *job;
   model_cache *cache;                    /* an owner of the session's, until the step is committed; NULL: no rows */
   size_t count;                          /* rows; 0: the logits are at hand */
-  size_t logit_row;                      /* in step.logits; NO_LOGITS: none */
+  size_t logit_row, logit_rows;          /* in step.logits: of its last rows; 0 rows: none */
+  int32_t next;                          /* the token behind the rows, when they are scored */
   size_t position;                       /* of the next token, when the rows are read */
   ms_status status;
   ms_error error;
@@ -151,14 +160,13 @@ typedef struct step_item {
   model_routing *routing;                /* the policy of its rows, or NULL */
 } step_item;
 
-#define NO_LOGITS SIZE_MAX
-
 /* Everything a step computes from is copied here, so that a released session may change meanwhile. */
 typedef struct step {
   step_item items[STEP_ROWS];
   model_segment segments[STEP_ROWS];     /* of the first `segment_count` items */
   int32_t tokens[STEP_ROWS];
   size_t count, segment_count, rows;
+  size_t decodes;                        /* rows that answers wait for; the others read */
   int32_t *experts;                      /* [STEP_ROWS * layers * top_k]: those chosen, segment by segment */
   float *logits;                         /* [logit_capacity, vocabulary] */
   size_t logit_rows, logit_capacity;
@@ -172,6 +180,7 @@ struct ms_engine {
   backend *backend;
   ms_engine_info info;                   /* but info.threads: lock */
   ms_engine *next;                       /* registry's lock */
+  uint64_t id;                           /* registry's lock */
   page_heap heap;                        /* of all sessions; its count is atomic */
 
   uv_mutex_t tokenizer_lock;
@@ -182,10 +191,14 @@ struct ms_engine {
   uv_cond_t events;                      /* ms_job_wait waits: some job has an event */
   size_t handles;                        /* of the engine, its sessions and its jobs, held by callers */
   ms_session *sessions;
-  ms_job **jobs;                         /* those that run, and ended ones until the next sweep */
-  size_t job_count, job_capacity, turn;  /* turn: which one is served first */
+  ms_job **jobs, **order;                /* those that run, and ended ones until the next sweep, highest priority */
+  size_t job_count, job_capacity, turn;  /*   first; order: as they are served in the step at hand; turn: its number */
+  size_t job_limit;
+  uint64_t slice_ns;                     /* by which reading may lengthen a step that others wait for */
+  double row_ns, answer_ns;              /* measured: of one more row of reading, of a step of answers alone */
   ms_job *garbage_jobs;                  /* freed by engine_unlock, without the lock */
   ms_session *garbage_sessions;
+  bool hosted;                           /* no thread: whoever waits computes; never changes */
   bool thread_runs, quit, in_flight, forked;
   bool set_threads;                      /* to `threads`, before the next step */
   size_t threads;
@@ -203,6 +216,13 @@ void engine_unlock (ms_engine *engine);
 void engine_unlock_drop (ms_engine *engine);
 /* Under the lock: makes the engine thread run in this process. */
 ms_status engine_start (ms_engine *engine, ms_error *err);
+void engine_wake (ms_engine *engine);    /* under the lock: a job may have become runnable, or have to end */
+/* Under the lock: ends jobs that are cancelled or late and strikes ended ones off the list. */
+void engine_sweep (ms_engine *engine);
+/* Under the lock, on a host's thread: one step; false when there is none now, or another thread computes one. */
+bool engine_step (ms_engine *engine);
+bool step_form (ms_engine *engine);      /* false when there is nothing to do now */
+void step_end (ms_engine *engine);
 void engine_adopt (ms_engine *engine);   /* under the lock, in a child process */
 
 /* Engines whose locks a fork of the process must find free (registry.c). */

@@ -1,11 +1,9 @@
 /*
-** The engine thread. It forms a step from the jobs that can run, computes it without the lock, and commits
-** what is still wanted:
+** Steps, on the engine thread, or on a host's (an engine opened with threads = 0):
 **
-**   form     one row of every job that has one token to read, then the rest of STEP_ROWS shared by those
-**            with more; jobs that have read everything only draw
-**   compute  model_forward over all rows at once, one draw a job
-**   commit   caches, tokens, events
+**   form     from the jobs that can run (form.c)
+**   compute  model_forward over all rows at once, without the lock; one draw a job, or its scores
+**   commit   what is still wanted: caches, tokens, events
 **
 ** A job leaves a step in flight between two layers when it is cancelled or late (sweep); only when nobody is
 ** left is the step itself given up.
@@ -25,8 +23,7 @@ enum { STACK_BYTES = 4 << 20 };
 
 /* {== Jobs that end without a step =============================================================== */
 
-/* Ends jobs that are cancelled or late and strikes ended ones off the list. */
-static void sweep (ms_engine *engine) {
+void engine_sweep (ms_engine *engine) {
   size_t kept = 0;
   uint64_t now = clock_now();
   for (size_t i = 0; i < engine->job_count; i++) {
@@ -44,149 +41,10 @@ static int abandoned (void *user) {
   ms_engine *engine = user;
   size_t live = 0;
   engine_lock(engine);
-  sweep(engine);
+  engine_sweep(engine);
   for (size_t i = 0; i < engine->step.count; i++) live += !engine->step.items[i].job->ended;
   engine_unlock(engine);
   return live == 0;
-}
-
-/* {== Forming a step ============================================================================= */
-
-static size_t unread_of (const ms_job *job) {
-  return job->session->tokens.count - session_read(job->session);
-}
-
-static bool has_room (const ms_job *job) {
-  return job->event_count < EVENT_LIMIT;
-}
-
-/* Takes up to `count` of the job's unread tokens into the step; a job that cannot have its memory fails alone. */
-static void add_item (ms_engine *engine, ms_job *job, size_t count) {
-  step *s = &engine->step;
-  ms_session *session = job->session;
-  ms_error err;
-  if (session_reserve(session, count, job->options.max_tokens != 0, &err) != MS_OK) {
-    job_fail(job, &err);
-    return;
-  }
-  size_t read = session_read(session);
-  step_item *item = &s->items[s->count++];
-  *item = (step_item){ .job = job, .count = count, .logit_row = NO_LOGITS, .position = read + count };
-  if (item->position == session->tokens.count) item->logit_row = s->logit_rows++;
-  item->routing = model_routing_retain(session->routing);
-  job->references++;
-  if (count == 0) return;
-  memcpy(s->tokens + s->rows, session->tokens.ids + read, count * sizeof *s->tokens);
-  s->segments[s->segment_count++] = (model_segment){
-    .cache = session->cache, .tokens = s->tokens + s->rows, .count = count,
-    .logit_rows = item->logit_row != NO_LOGITS
-  };
-  s->rows += count;
-  item->cache = model_cache_share(session->cache);
-}
-
-/* The i-th job in this step's order. */
-static ms_job *job_in_turn (const ms_engine *engine, size_t i) {
-  return engine->jobs[(engine->turn + i) % engine->job_count];
-}
-
-/* Jobs with one token to read; counts those with more. */
-static size_t add_decodes (ms_engine *engine) {
-  size_t longer = 0;
-  for (size_t i = 0; i < engine->job_count; i++) {
-    ms_job *job = job_in_turn(engine, i);
-    if (job->ended || !has_room(job)) continue;
-    size_t unread = unread_of(job);
-    longer += unread > 1;
-    if (unread == 1 && engine->step.rows < STEP_ROWS) add_item(engine, job, 1);
-  }
-  return longer;
-}
-
-/* Every one gets an equal share of the rows that are left; what one does not need goes to those behind it. */
-static void add_prefills (ms_engine *engine, size_t longer) {
-  for (size_t i = 0; i < engine->job_count && longer != 0; i++) {
-    ms_job *job = job_in_turn(engine, i);
-    size_t left = STEP_ROWS - engine->step.rows;
-    if (left == 0) return;
-    if (job->ended || !has_room(job) || unread_of(job) < 2) continue;
-    size_t share = (left + longer - 1) / longer, unread = unread_of(job);
-    add_item(engine, job, unread < share ? unread : share);
-    longer--;
-  }
-}
-
-/* Jobs that have read everything: those that only read are done, the others draw from the logits at hand. */
-static void add_draws (ms_engine *engine) {
-  for (size_t i = 0; i < engine->job_count && engine->step.count < STEP_ROWS; i++) {
-    ms_job *job = job_in_turn(engine, i);
-    if (job->ended || !has_room(job) || unread_of(job) != 0) continue;
-    if (job->options.max_tokens == 0) job_end(job, MS_FINISH_LENGTH);
-    else add_item(engine, job, 0);
-  }
-}
-
-static void begin_jobs (ms_engine *engine) {
-  for (size_t i = 0; i < engine->job_count; i++) {
-    ms_job *job = engine->jobs[i];
-    if (!job->begun && !job->ended) session_mark(job->session);
-    job->begun = true;
-  }
-}
-
-static ms_status grow_logits (step *s, size_t vocabulary, ms_error *err) {
-  if (s->logit_rows <= s->logit_capacity) return MS_OK;
-  memory_free(s->logits);
-  s->logit_capacity = 0;
-  s->logits = memory_new(s->logit_rows, vocabulary * sizeof *s->logits);
-  if (s->logits == NULL) return fail_memory(err, s->logit_rows * vocabulary * sizeof *s->logits, "logits");
-  s->logit_capacity = s->logit_rows;
-  return MS_OK;
-}
-
-/* Logits at hand are copied: a job that is released gives its session back at once. */
-static void copy_logits (ms_engine *engine) {
-  size_t vocabulary = engine->info.model.vocabulary;
-  for (size_t i = engine->step.segment_count; i < engine->step.count; i++) {
-    const step_item *item = &engine->step.items[i];
-    memcpy(engine->step.logits + item->logit_row * vocabulary, item->job->session->logits,
-           vocabulary * sizeof *engine->step.logits);
-  }
-}
-
-static void end_step (ms_engine *engine) {
-  for (size_t i = 0; i < engine->step.count; i++) {
-    step_item *item = &engine->step.items[i];
-    job_discard(&item->drawn);
-    model_routing_release(item->routing);
-    model_cache_close(item->cache);
-    job_unreference(item->job);
-  }
-  engine->step.count = 0;
-  engine->in_flight = false;
-}
-
-/* False when there is nothing to do now. */
-static bool form (ms_engine *engine) {
-  step *s = &engine->step;
-  ms_error err;
-  s->count = s->segment_count = s->rows = s->logit_rows = 0;
-  begin_jobs(engine);
-  add_prefills(engine, add_decodes(engine));
-  add_draws(engine);
-  engine->turn = engine->job_count == 0 ? 0 : (engine->turn + 1) % engine->job_count;
-  if (s->count == 0) return false;
-  if (grow_logits(s, engine->info.model.vocabulary, &err) != MS_OK || routing_place(engine, &err) != MS_OK) {
-    for (size_t i = 0; i < s->count; i++) job_fail(s->items[i].job, &err);
-    end_step(engine);
-    return false;
-  }
-  copy_logits(engine);
-  s->set_threads = engine->set_threads && s->segment_count != 0;
-  s->threads = engine->threads;
-  if (s->set_threads) engine->set_threads = false;
-  engine->in_flight = true;
-  return true;
 }
 
 /* {== Computing it =============================================================================== */
@@ -226,11 +84,16 @@ static void forward_all (ms_engine *engine) {
 }
 
 static void draw_all (ms_engine *engine) {
-  for (size_t i = 0; i < engine->step.count; i++) {
-    step_item *item = &engine->step.items[i];
-    if (item->status != MS_OK || item->logit_row == NO_LOGITS) continue;
-    if (item->job->ended || item->job->options.max_tokens == 0) continue;
-    const float *logits = engine->step.logits + item->logit_row * engine->info.model.vocabulary;
+  step *s = &engine->step;
+  for (size_t i = 0; i < s->count; i++) {
+    step_item *item = &s->items[i];
+    if (item->status != MS_OK || item->logit_rows == 0 || item->job->ended) continue;
+    const float *logits = s->logits + item->logit_row * engine->info.model.vocabulary;
+    if (item->job->scored != 0) {
+      job_score(item->job, item, s->segments[i].tokens, logits);
+      continue;
+    }
+    if (item->job->options.max_tokens == 0) continue;
     item->status = job_draw(item->job, &engine->scratch, logits, item->position, &item->drawn, &item->error);
   }
 }
@@ -264,6 +127,24 @@ static void account (ms_engine *engine, const step_item *item, size_t reread) {
   stats->prefill_seconds += share;
 }
 
+/*
+** What one more row of reading costs: the growth of a step by those it had beside answers, or, in a step of
+** reading alone, its share. Smoothed over about four steps.
+*/
+static void measure (ms_engine *engine) {
+  const step *s = &engine->step;
+  double duration = (double)s->duration, answers = engine->answer_ns;
+  size_t reading = s->rows - s->decodes;
+  if (s->rows == 0) return;
+  if (reading == 0) {
+    engine->answer_ns = answers == 0 ? duration : answers + (duration - answers) / 4;
+    return;
+  }
+  double base = s->decodes == 0 ? 0 : answers < duration ? answers : duration;
+  double row = (duration - base) / (double)reading;
+  engine->row_ns = engine->row_ns == 0 ? row : engine->row_ns + (row - engine->row_ns) / 4;
+}
+
 static void commit_item (ms_engine *engine, step_item *item) {
   ms_job *job = item->job;
   ms_session *session = job->session;
@@ -275,8 +156,8 @@ static void commit_item (ms_engine *engine, step_item *item) {
     return;
   }
   const float *logits = NULL;
-  if (item->count != 0 && item->logit_row != NO_LOGITS)
-    logits = engine->step.logits + item->logit_row * engine->info.model.vocabulary;
+  if (item->count != 0 && item->logit_rows != 0)
+    logits = engine->step.logits + (item->logit_row + item->logit_rows - 1) * engine->info.model.vocabulary;
   account(engine, item, session_commit(session, item->count, logits));
   if (item->count != 0) routing_count(session, engine->step.segments[item - engine->step.items].experts, item->count);
   bool reading = job->read != job->prefill_done;
@@ -285,7 +166,7 @@ static void commit_item (ms_engine *engine, step_item *item) {
 
   event_node *node = item->drawn.node;
   if (node == NULL) {
-    if (logits != NULL && job->options.max_tokens == 0) job_end(job, MS_FINISH_LENGTH);
+    if (logits != NULL && job->options.max_tokens == 0 && job->scored == 0) job_end(job, MS_FINISH_LENGTH);
     return;
   }
   session->tokens.ids[session->tokens.count++] = node->event.token;
@@ -296,13 +177,14 @@ static void commit_item (ms_engine *engine, step_item *item) {
 
 static void commit (ms_engine *engine) {
   backend *be = engine->backend;
+  measure(engine);
   for (size_t i = 0; i < engine->step.count; i++) commit_item(engine, &engine->step.items[i]);
   engine->stats.steps += engine->step.segment_count != 0;
   engine->stats.scratch_bytes = be->scratch_bytes(be);
   if (engine->runner != NULL) engine->stats.scratch_bytes += model_runner_bytes(engine->runner);
   if (!engine->set_threads) engine->info.threads = be->threads(be);
-  end_step(engine);
-  sweep(engine);                         /* whoever sees a job's end finds nothing of it left here */
+  step_end(engine);
+  engine_sweep(engine);                  /* whoever sees a job's end finds nothing of it left here */
 }
 
 /* {== The thread ================================================================================= */
@@ -316,28 +198,53 @@ static void wait_for_work (ms_engine *engine) {
   else if (deadline > now) uv_cond_timedwait(&engine->work, &engine->lock, deadline - now);
 }
 
+/* Under the lock, given back while it computes. False when there is nothing to do now. */
+static bool run_step (ms_engine *engine) {
+  engine_sweep(engine);
+  bool formed = step_form(engine);
+  engine_sweep(engine);                  /* some may have ended without a step */
+  if (!formed) return false;
+  engine_unlock(engine);
+  compute(engine);
+  engine_lock(engine);
+  commit(engine);
+  return true;
+}
+
 static void run (void *argument) {
   ms_engine *engine = argument;
-  bool quit = false;
   fesetenv(FE_DFL_ENV);                  /* whatever mode the thread that made this one was in */
-  while (!quit) {
+  engine_lock(engine);
+  for (;;) {
+    engine_sweep(engine);
+    if (engine->quit && engine->job_count == 0) break;
+    if (!run_step(engine) && !engine->quit && engine->garbage_jobs == NULL) wait_for_work(engine);
+    engine_unlock(engine);               /* frees what nobody refers to any more */
     engine_lock(engine);
-    sweep(engine);
-    quit = engine->quit && engine->job_count == 0;
-    bool formed = !quit && form(engine);
-    sweep(engine);                       /* some may have ended without a step */
-    if (!formed && !engine->quit && engine->garbage_jobs == NULL) wait_for_work(engine);
-    engine_unlock(engine);
-    if (!formed) continue;
-    compute(engine);
-    engine_lock(engine);
-    commit(engine);
-    engine_unlock(engine);
   }
+  engine_unlock(engine);
+}
+
+bool engine_step (ms_engine *engine) {
+  fenv_t before;
+  if (engine->in_flight) return false;
+  fegetenv(&before);
+  fesetenv(FE_DFL_ENV);
+  engine->in_flight = true;              /* also while the step is formed: other threads of the host keep out */
+  bool stepped = run_step(engine);
+  engine->in_flight = false;
+  fesetenv(&before);
+  uv_cond_broadcast(&engine->events);    /* another thread that waits may step next */
+  return stepped;
+}
+
+void engine_wake (ms_engine *engine) {
+  if (!engine->hosted) uv_cond_signal(&engine->work);
+  else if (!engine->in_flight) engine_sweep(engine);
 }
 
 ms_status engine_start (ms_engine *engine, ms_error *err) {
-  if (engine->thread_runs) return MS_OK;
+  if (engine->thread_runs || engine->hosted) return MS_OK;
   int code = thread_start(&engine->thread, STACK_BYTES, run, engine);
   if (code != 0) return fail(err, MS_ENOMEM, "cannot start the engine thread: %s", uv_strerror(code));
   engine->thread_runs = true;
@@ -356,9 +263,9 @@ void engine_adopt (ms_engine *engine) {
     engine->scratch = (sampler_scratch){ 0 };
     for (size_t i = 0; i < engine->step.count; i++) engine->step.items[i].drawn.node = NULL;
     engine->set_threads = engine->set_threads || engine->step.set_threads;
-    end_step(engine);
+    step_end(engine);
   }
   for (size_t i = 0; i < engine->job_count; i++)
     if (!engine->jobs[i]->ended) job_after_fork(engine->jobs[i], in_flight);
-  sweep(engine);
+  engine_sweep(engine);
 }

@@ -47,8 +47,7 @@ void session_mark (ms_session *session) {
 
 /* {== Going back ================================================================================= */
 
-/* The newest position at or before `limit` is what is read; on failure nothing has changed. */
-static ms_status go_back (ms_session *session, size_t limit, ms_error *err) {
+ms_status session_go_back (ms_session *session, size_t limit, ms_error *err) {
   ms_engine *engine = session->engine;
   const mark *m = newest_mark(session, limit);
   size_t read = session_read(session);
@@ -70,7 +69,7 @@ static ms_status go_back (ms_session *session, size_t limit, ms_error *err) {
 ms_status session_prepare (ms_session *session, ms_error *err) {
   size_t held = session->tokens.count;
   if (held == 0 || session_read(session) < held || session->logits_at == held) return MS_OK;
-  return go_back(session, held - 1, err);
+  return session_go_back(session, held - 1, err);
 }
 
 size_t session_commit (ms_session *session, size_t count, const float *logits) {
@@ -139,7 +138,7 @@ static ms_status sync_locked (ms_session *session, const int32_t *tokens, size_t
   TRY(check_room(session, 0, count, err));
   while (common < least && held->ids[common] == tokens[common]) common++;
   if (count > common) TRY(reserve_tokens(session, count, err));
-  if (session_read(session) > common) TRY(go_back(session, common, err));
+  if (session_read(session) > common) TRY(session_go_back(session, common, err));
   drop_marks_after(session, common);
   if (session->reread_end > common) session->reread_end = common;
   if (count > common) memcpy(held->ids + common, tokens + common, (count - common) * sizeof *tokens);
@@ -349,7 +348,7 @@ void ms_session_release (ms_session *session) {
   engine_lock(engine);
   if (session->job != NULL) {
     session->job->cancelled = true;
-    uv_cond_signal(&engine->work);
+    engine_wake(engine);
   }
   session_unreference(session);
   engine_unlock_drop(engine);

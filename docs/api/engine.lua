@@ -13,7 +13,12 @@ return {
       errors = { "EINVAL" },
       "what a session will cost, before there is one" },
     { "engine:set",
-      options = { { "threads", "integer", from = 1, required = true, "for computing, at most 256" } },
+      options = {
+        { "threads", "integer", from = 1, "for computing, at most 256" },
+        { "max_jobs", "integer", from = 1, default = "4096", "unfinished at once; one more is refused with `EBUSY`" },
+        { "slice_ms", "number", from = 0, to = 60000, unit = "milliseconds", default = "50",
+          "by which reading may lengthen a step that answers wait for" },
+      },
       returns = "true",
       errors = { "EINVAL" },
       "changes the engine from the next step on" },
@@ -29,6 +34,7 @@ return {
       returns = "Session",
       errors = { "EINVAL", "EIO" },
       "a new session; memory is taken as tokens come. `EIO` when the model's files have changed" },
+    { "engine:id", returns = "integer", "by which other Lua states of this process find it: `moonseek.attach`" },
     { "engine:close", "ends this handle; sessions keep the engine until the last is closed" },
   },
   classes = {

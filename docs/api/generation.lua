@@ -22,6 +22,8 @@ return {
       { "logprobs", "integer", from = 0, to = 20, "this many alternatives with every token" },
       { "raw", "boolean", "text may be cut inside a UTF-8 character, and holds bytes that are none" },
       { "deadline_ms", "integer", from = 0, unit = "milliseconds", "ends it after this time, with what there is" },
+      { "priority", "integer", from = -1000, to = 1000, default = "0",
+        "texts of higher priority are read first; answers of every priority go on beside them" },
     } },
     { "GenerateOptionsWithHook", extends = "GenerateOptions", options = true, text = "`generate` takes one more:",
       fields = { { "on_event", "fun(event: Event)", "hears every event while `generate` runs" } } },

@@ -8,8 +8,10 @@ return {
       arguments = { { "ms", "integer", from = 0, unit = "milliseconds" } },
       returns = "boolean",
       "true as soon as an event waits or the job has finished; false after that time. The state's hooks do not run "
-        .. "meanwhile: wait in short pieces" },
+        .. "meanwhile: wait in short pieces. On an engine without threads it computes meanwhile, unless `ms` is 0" },
     { "job:cancel", 'ends it within one stage of a layer. What is committed stays, the result says `"cancel"`' },
+    { "job:pause", "takes no part in steps from the next on; its deadline stays" },
+    { "job:resume", "goes on after `pause`" },
     { "job:finished", returns = "boolean", "whether its last event has been taken" },
     { "job:result",
       returns = "Result",

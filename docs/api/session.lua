@@ -63,6 +63,26 @@ piece), or pieces.]],
       options = { { "reset", "boolean", "counts from 0 again afterwards" } },
       returns = "RoutingStats",
       "how often each expert was chosen for the tokens it has read" },
+    { "session:step",
+      options = "GenerateOptions",
+      returns = "Event|false",
+      errors = { "EBUSY", "EINVAL", "ECTXFULL", "EIO" },
+      "on an engine opened with `threads = 0`: computes one step on the caller's thread, for all jobs, and gives this "
+        .. "session's next event, false while there is none yet. A generation begins with the first call and after its "
+        .. "last event; `EINVAL` on an engine with threads" },
+    { "session:score",
+      arguments = { { "tokens", "AnyTokens" } },
+      returns = "number[]",
+      errors = { "EBUSY", "EINVAL", "ECTXFULL", "ENOENT", "EFORMAT", "EIO" },
+      "the log-probability of each of `tokens` behind what the session holds. The session is unchanged; what was unread "
+        .. "is read" },
+    { "session:choose",
+      arguments = { { "choices", "AnyTokens[]" } },
+      returns = { { "index", "integer", "the likeliest continuation, the first of equals" },
+        { "sums", "number[]", "of log-probabilities, one a choice, not normalised by length" } },
+      errors = { "EBUSY", "EINVAL", "ECTXFULL", "ENOENT", "EFORMAT", "EIO" },
+      "which choice is the likeliest, scored on forks in one step. The session is unchanged; what was unread is read. "
+        .. "An empty choice and two equal ones raise" },
     { "session:close", "cancels its job and gives its memory back" },
   },
   after = [[

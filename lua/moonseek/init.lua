@@ -6,6 +6,7 @@ return {
   _VERSION = core.version().module,
   version = core.version,
   open = core.open,
+  attach = core.attach,
   probe = core.probe,
   tokenizer = core.tokenizer,
   tokens = core.tokens,

@@ -1,4 +1,4 @@
---- The methods of a session that wait for a job: generate, stream, logits.
+--- The methods of a session that wait for a job: generate, stream, step, logits, score, choose.
 -- C never waits longer than a slice, so that a hook of the host (Ctrl-C in the `lua` program) runs in between.
 local core = require "moonseek.core"
 
@@ -61,14 +61,110 @@ function session:stream(options)
   return step, nil, nil, job
 end
 
+--- On an engine without threads: computes one step here and gives the next event of this session's generation, false
+-- while there is none yet. Without a generation under way it begins one, so the event after the last is a new first.
+function session:step(options)
+  local job, message, code = core.stepping(self), nil, nil
+  if not job then
+    job, message, code = core.begin_step(self, options)
+    if not job then return nil, message, code end
+  elseif not job:dirty() then
+    core.step(job)
+  end
+  local event = job:poll()
+  if job:finished() then job:close() end
+  return event or false
+end
+
 --- The scores of all tokens after the last one; what is unread is read first.
 function session:logits()
-  local job, message, code = core.begin_read(self)
+  local job, message, code = core.begin_read(self, "session:logits")
   if not job then return nil, message, code end
   local result
   result, message, code = complete(job)
   if not result then return nil, message, code end
   return core.logits(self)
+end
+
+--- Scores each of `texts` behind what the session has read, on forks that share their steps. `forks` and `jobs` receive
+-- what is to be closed. A list of lists of log-probabilities.
+local function score_all(self, texts, forks, jobs)
+  local from = self:position()
+  for i, text in ipairs(texts) do
+    local fork, message, code = self:fork()
+    if not fork then return nil, message, code end
+    forks[i] = fork
+    local held
+    held, message, code = fork:append(text)
+    if not held then return nil, message, code end
+    if held == from then error(("session: text %d of %d is empty"):format(i, #texts), 0) end
+    jobs[i], message, code = core.begin_score(fork, held - from)
+    if not jobs[i] then return nil, message, code end
+  end
+  core.resume(jobs)
+  local scores = {}
+  for i, job in ipairs(jobs) do
+    local done, message, code = drain(job)
+    if not done then return nil, message, code end
+    scores[i], message, code = core.scores(job)
+    if not scores[i] then return nil, message, code end
+  end
+  return scores
+end
+
+--- As score_all; whatever ends it, nothing is left behind and the session holds what it held.
+local function score_on_forks(self, name, texts, check)
+  local job, message, code = core.begin_read(self, name)
+  if not job then return nil, message, code end
+  local done
+  done, message, code = complete(job)
+  if not done then return nil, message, code end
+  local forks, jobs = {}, {}
+  local ok, scores
+  ok, scores, message, code = pcall(score_all, self, texts, forks, jobs)
+  if ok and scores and check then ok, message = pcall(check, self:position(), forks) end
+  for _, begun in pairs(jobs) do begun:close() end
+  for _, fork in ipairs(forks) do fork:close() end
+  if not ok then error(message or scores, 3) end
+  return scores, message, code
+end
+
+--- The log-probabilities of `tokens` behind what the session holds, one a token. The session is unchanged; what was
+-- unread is read.
+function session:score(tokens)
+  core.check_session(self, "session:score")
+  if tokens == nil then error("session:score: tokens expected, got nothing", 2) end
+  local scores, message, code = score_on_forks(self, "session:score", { tokens })
+  if not scores then return nil, message, code end
+  return scores[1]
+end
+
+--- Equal choices could not be told apart.
+local function check_distinct(from, forks)
+  local seen = {}
+  for i, fork in ipairs(forks) do
+    local ids = table.concat(fork:tokens():sub(from + 1):totable(), " ")
+    if seen[ids] then error(("session:choose: choices %d and %d are equal"):format(seen[ids], i), 0) end
+    seen[ids] = i
+  end
+end
+
+--- Which of `choices` is the likeliest continuation: its place, and the sums of log-probabilities of all. No normalisation
+-- by length; of equal sums the first. The session is unchanged; what was unread is read.
+function session:choose(choices)
+  core.check_session(self, "session:choose")
+  if type(choices) ~= "table" or #choices == 0 then
+    error("session:choose: a list of at least one choice is expected", 2)
+  end
+  local scores, message, code = score_on_forks(self, "session:choose", choices, check_distinct)
+  if not scores then return nil, message, code end
+  local sums, best = {}, 1
+  for i, list in ipairs(scores) do
+    sums[i] = 0
+    for _, logprob in ipairs(list) do sums[i] = sums[i] + logprob end
+    if sums[i] > sums[best] then best = i end
+  end
+  return best, sums
 end
 
 return session

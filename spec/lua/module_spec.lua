@@ -87,6 +87,7 @@ local generation = {
   seed = { 7, "" }, repetition_penalty = { 1.1, "1.5" }, frequency_penalty = { 0.5, "-1,1.5" },
   presence_penalty = { 0.5, "-1,1.5" }, logit_bias = { { [3] = 1 }, "table" }, stop = { { 5 }, "table" },
   ignore_eos = { true, "boolean" }, logprobs = { 2, "" }, raw = { true, "boolean" }, deadline_ms = { 60000, "" },
+  priority = { 1, "-1" },
 }
 local with_hook = { on_event = { function() end, "function" } }
 for name, row in pairs(generation) do with_hook[name] = row end
@@ -99,6 +100,7 @@ local open_options = {
 
 local functions = {
   moonseek = {
+    attach = { { 2 ^ 40, "" } },
     open = { options = open_options, required = "path" },
     probe = { { tiny.path } },
     tokenizer = { { tiny.path } },
@@ -106,10 +108,10 @@ local functions = {
     version = {},
   },
   engine = {
-    close = {}, info = {}, stats = {}, tokenizer = {},
+    close = {}, id = {}, info = {}, stats = {}, tokenizer = {},
     memory = { options = { context = { 100, "" } } },
     session = { options = { context = { 100, "" } } },
-    set = { options = { threads = { 1, "" } }, required = "threads" },
+    set = { options = { threads = { 1, "" }, max_jobs = { 100, "" }, slice_ms = { 10, "1.5" } } },
   },
   session = {
     append = { { { 1, 2 }, tokens_accepts } }, sync = { { { 1, 2 }, tokens_accepts } },
@@ -118,10 +120,12 @@ local functions = {
       layers = { {}, "table" } } },
     routing_stats = { options = { reset = { true, "boolean" } } },
     generate = { options = with_hook }, start = { options = generation }, stream = { options = generation },
+    step = { options = generation }, score = { { { 1, 2 }, tokens_accepts } },
+    choose = { { { { 1 }, { 2 } }, tokens_accepts } },
   },
   job = {
-    cancel = {}, close = {}, dirty = {}, events = {}, finished = {}, getfd = {}, poll = {}, pollfd = {}, result = {},
-    timeout = {}, wait = { { 0 } },
+    cancel = {}, close = {}, dirty = {}, events = {}, finished = {}, getfd = {}, pause = {}, poll = {}, pollfd = {}, result = {},
+    resume = {}, timeout = {}, wait = { { 0 } },
   },
   logits = { bytes = {}, top = { { 3 } } },
 }
