@@ -31,7 +31,7 @@ LIBS = -luv -ljansson -lxxhash -ldl -lm
 ENGINE  = $(filter-out csrc/lua/%,$(wildcard csrc/*/*.c csrc/*/*/*.c))
 BINDING = $(wildcard csrc/lua/*.c)
 INSIDE  = $(wildcard spec/internals/*.c)
-LIBRARY = $(wildcard lua/moonseek/*.lua)
+LIBRARY = $(patsubst lua/%,%,$(wildcard lua/moonseek/*.lua lua/moonseek/*/*.lua))
 
 ENGINE_OBJECTS = $(ENGINE:%.c=$(BUILD)/%.o)
 MODULES = $(foreach abi,$(ABIS),$(BUILD)/$(abi)/moonseek/core.so)
@@ -143,8 +143,8 @@ reference:
 INST_LUADIR ?= $(PREFIX)/share/lua/$(1)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(1)
 define install_abi
-	install -d $(DESTDIR)$(call INST_LUADIR,$(1))/moonseek $(DESTDIR)$(call INST_LIBDIR,$(1))/moonseek
-	install -m 644 $(LIBRARY) $(DESTDIR)$(call INST_LUADIR,$(1))/moonseek
+	for file in $(LIBRARY); do install -D -m 644 lua/$$file $(DESTDIR)$(call INST_LUADIR,$(1))/$$file || exit 1; done
+	install -d $(DESTDIR)$(call INST_LIBDIR,$(1))/moonseek
 	install -m 755 $(BUILD)/$(1)/moonseek/core.so $(DESTDIR)$(call INST_LIBDIR,$(1))/moonseek
 
 endef

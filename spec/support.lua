@@ -21,6 +21,7 @@ function support.internals()
 end
 
 support.abi = abi
+support.object = object
 support.fuzz = tonumber(os.getenv("MOONSEEK_FUZZ") or "") or 1
 
 -- What a sanitizer wants loaded before an interpreter. Shells do not bear it: they are started without.

@@ -2,7 +2,7 @@
 local core = require "moonseek.core"
 require "moonseek.session"
 
-return {
+local moonseek = {
   _VERSION = core.version().module,
   version = core.version,
   open = core.open,
@@ -11,3 +11,15 @@ return {
   tokenizer = core.tokenizer,
   tokens = core.tokens,
 }
+
+-- What is plain Lua is loaded at its first use.
+local parts = { json = true }
+
+return setmetatable(moonseek, {
+  __index = function(module, name)
+    if not parts[name] then return nil end
+    local part = require("moonseek." .. name)
+    rawset(module, name, part)
+    return part
+  end,
+})

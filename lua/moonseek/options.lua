@@ -1,0 +1,28 @@
+--- Options tables: one declaration says which names a function takes, of which type, and what stands for absent ones.
+local options = {}
+
+--- A copy of `given` (nil: no options), checked against `declared`: name -> { type =, required =, default = }.
+-- A default is never a table, every object would share it. Raises in the code that called the function `what`.
+function options.read(what, given, declared)
+  if given ~= nil and type(given) ~= "table" then
+    error(("%s: options table expected, got %s"):format(what, type(given)), 3)
+  end
+  given = given or {}
+  for name in next, given do
+    if not declared[name] then error(("%s: unknown option '%s'"):format(what, tostring(name)), 3) end
+  end
+  local read = {}
+  for name, rule in next, declared do
+    local value = rawget(given, name)
+    if value == nil then
+      if rule.required then error(("%s: option '%s' is missing"):format(what, name), 3) end
+      value = rule.default
+    elseif type(value) ~= rule.type then
+      error(("%s: option '%s': %s expected, got %s"):format(what, name, rule.type, type(value)), 3)
+    end
+    read[name] = value
+  end
+  return read
+end
+
+return options
