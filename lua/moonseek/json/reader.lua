@@ -1,4 +1,5 @@
 --- Reads JSON: one pass, by hand, with a bound on its depth.
+local problem = require "moonseek.problem"
 local values = require "moonseek.json.values"
 
 local find, sub, byte, char, format = string.find, string.sub, string.byte, string.char, string.format
@@ -13,7 +14,7 @@ local function fail(text, at, expected)
   local found = at > #text and "the end" or format("'%s'", (sub(text, at, at):gsub("[%c\127-\255]", function(c)
     return format("\\%d", byte(c))
   end)))
-  values.raise(format("byte %d: %s expected, got %s", at, expected, found))
+  problem.raise("byte %d: %s expected, got %s", at, expected, found)
 end
 
 local function after_space(text, at)

@@ -46,9 +46,16 @@ local function comes_before(a, b)
   return #a < #b
 end
 
---- The keys of an object in order: as they were read or set; of a plain table sorted.
-function values.keys(object)
-  if type(object) ~= "table" then error(("json.keys: object expected, got %s"):format(type(object)), 2) end
+local function sorted(keys, rank)
+  table.sort(keys, function(a, b)
+    local x, y = rank[a] or math.huge, rank[b] or math.huge
+    if x ~= y then return x < y end
+    return comes_before(a, b)
+  end)
+end
+
+--- The keys of an object in order: as they were read or set; of a plain table sorted, those with a rank first.
+function values.keys(object, rank)
   local meta, kind = values.meta_of(object)
   local keys = {}
   if kind == "object" then
@@ -59,7 +66,7 @@ function values.keys(object)
     for key in next, object do
       if type(key) == "string" then keys[#keys + 1] = key end
     end
-    table.sort(keys, comes_before)
+    sorted(keys, rank or {})
   end
   return keys
 end
@@ -114,22 +121,6 @@ function values.type(value)
     return made or (rawget(value, 1) ~= nil and "array" or "object")
   end
   return (kind == "string" or kind == "number" or kind == "boolean") and kind or nil
-end
-
--- {== Problems: what a reader or writer raises, and what its caller gets
-
-local problem_meta = {}
-
-function values.raise(message)
-  error(setmetatable({ message = message }, problem_meta), 0)
-end
-
---- What `run` returns; of a problem nil, its message and `code`. Anything else that is raised passes through.
-function values.guarded(code, run, ...)
-  local ok, result = pcall(run, ...)
-  if ok then return result end
-  if getmetatable(result) == problem_meta then return nil, result.message, code end
-  error(result, 0)
 end
 
 return values

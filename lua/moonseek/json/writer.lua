@@ -1,4 +1,5 @@
 --- Writes JSON as Python's json.dumps(ensure_ascii=False) does, numbers as they were read.
+local problem = require "moonseek.problem"
 local values = require "moonseek.json.values"
 
 local writer = {}
@@ -66,7 +67,7 @@ end
 
 local function refuse(state, message)
   local path = table.concat(state.path, "", 1, state.depth)
-  values.raise(path == "" and message or path .. ": " .. message)
+  problem.raise("%s", path == "" and message or path .. ": " .. message)
 end
 
 local function encode_number(state, value, written)
@@ -104,7 +105,7 @@ end
 local function encode_object(state, object, lexemes)
   local parts = state.parts
   parts[#parts + 1] = "{"
-  for i, key in ipairs(values.keys(object)) do
+  for i, key in ipairs(values.keys(object, state.rank)) do
     parts[#parts + 1] = (i > 1 and ', "' or '"') .. writer.escape(key) .. '": '
     encode_member(state, "." .. key, rawget(object, key), lexemes and lexemes[key])
   end
@@ -148,10 +149,18 @@ function encode_value(state, value, written)
   else refuse(state, ("%s cannot be written"):format(kind)) end
 end
 
---- The JSON text of a value.
-function writer.write(value, python)
-  local state = { parts = {}, path = {}, depth = 0, python = python }
+--- The JSON text of a value. rank: key -> its place among the keys of a plain table, of those that have one.
+function writer.write(value, python, rank)
+  local state = { parts = {}, path = {}, depth = 0, python = python, rank = rank }
   encode_value(state, value)
+  return table.concat(state.parts)
+end
+
+--- The JSON text of container[key], a number as the container remembers it.
+function writer.write_member(container, key, python, rank)
+  local state = { parts = {}, path = {}, depth = 0, python = python, rank = rank }
+  local meta = values.meta_of(container)
+  encode_value(state, rawget(container, key), meta and meta.lexemes and meta.lexemes[key])
   return table.concat(state.parts)
 end
 
