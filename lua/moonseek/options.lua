@@ -1,8 +1,8 @@
 --- Options tables: one declaration says which names a function takes, of which type, and what stands for absent ones.
 local options = {}
 
---- A copy of `given` (nil: no options), checked against `declared`: name -> { type =, required =, default = }.
--- A default is never a table, every object would share it. Raises in the code that called the function `what`.
+--- A copy of `given` (nil: no options), checked against `declared`: name -> { type =, required =, default = }; no type
+-- allows any. A default is never a table, every object would share it. Raises in the code that called `what`.
 function options.read(what, given, declared)
   if given ~= nil and type(given) ~= "table" then
     error(("%s: options table expected, got %s"):format(what, type(given)), 3)
@@ -17,7 +17,7 @@ function options.read(what, given, declared)
     if value == nil then
       if rule.required then error(("%s: option '%s' is missing"):format(what, name), 3) end
       value = rule.default
-    elseif type(value) ~= rule.type then
+    elseif rule.type and type(value) ~= rule.type then
       error(("%s: option '%s': %s expected, got %s"):format(what, name, rule.type, type(value)), 3)
     end
     read[name] = value

@@ -6,7 +6,7 @@ describe("moonseek", function()
       package.preload["moonseek.core"] = package.loadlib(%q, "luaopen_moonseek_core")
       package.path = "./lua/?.lua;./lua/?/init.lua"
       local moonseek = require "moonseek"
-      for _, name in ipairs { "json" } do
+      for _, name in ipairs { "encoding", "json", "parser" } do
         assert(not package.loaded["moonseek." .. name], name .. " is loaded early")
         assert(moonseek[name] == require("moonseek." .. name), name)
       end
