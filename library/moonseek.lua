@@ -24,6 +24,8 @@
 
 ---@alias moonseek.Event moonseek.Prefill|moonseek.Token|moonseek.Done|moonseek.Error
 
+---@alias moonseek.ParserEvent moonseek.ReasoningPart|moonseek.TextPart|moonseek.CallDelta|moonseek.CallDone
+
 ---@class moonseek.OpenOptions
 ---folder with `config.json` and safetensors, or one of these files in it
 ---@field path string
@@ -259,9 +261,130 @@
 ---of the list above
 ---@field code moonseek.Code
 
+---@class moonseek.EncodingOptions
+---whether the model thinks, and how hard
+---@field thinking? "off"|"low"|"high"|"max"
+---of the checkpoint, which does not say so itself: the words for an effort differ
+---@field generation? "0731"|"preview"
+---the reasoning of earlier turns is left out; never when a message offers tools
+---@field drop_thinking? boolean
+---begins with the begin-of-sentence token
+---@field bos? boolean
+---writes `</tool_result>` within a tool's result as `&lt;/tool_result>`; the official form leaves it
+---@field escape_tool_results? boolean
+
+---@class moonseek.Message
+---who speaks
+---@field role "system"|"user"|"assistant"|"tool"|"developer"|"latest_reminder"
+---the text, or parts `{ type = "text", text = }` that become paragraphs
+---@field content string|table[]|nil
+---of an assistant; also as `reasoning_content`
+---@field reasoning? string
+---of an assistant: `{ id =, name =, arguments = }`, arguments as JSON text or a table; or as OpenAI writes them
+---@field tool_calls? table[]
+---of a tool's result: the call it answers
+---@field tool_call_id? string
+---of a system or developer message: `{ name =, description =, parameters = }`, or as OpenAI writes them
+---@field tools? table[]
+---of a system or developer message: shown to the model as JSON
+---@field response_format? table
+---a quick instruction after it
+---@field task "action"|"query"|"authority"|"domain"|"title"|"read_url"|nil
+---of a user message with the task `"read_url"`
+---@field url? string
+---of the last assistant message: the model goes on where it ends
+---@field prefix? boolean
+---of an assistant: the ids that the model made, without the end token, used instead of the text where the whole turn
+---or its answer is shown
+---@field tokens? moonseek.Tokens
+---the place in `tokens` where the answer begins, from `parser:answer_at`
+---@field answer_at? integer
+
+---@class moonseek.Span
+---place of the first, from 1
+---@field first integer
+---place of the last; `first - 1` when there is none
+---@field last integer
+
+---@class moonseek.ParserOptions
+---of the model
+---@field tokenizer moonseek.Tokenizer
+---whether the prompt ended with `<think>`
+---@field thinking? boolean
+---the tools that were offered, or their names; without any, nothing is taken for a call
+---@field tools? table[]|string[]
+---accepts what the official parser accepts, and nothing else
+---@field strict? boolean
+
+---@class moonseek.Answer
+---empty without any
+---@field reasoning string
+---the answer
+---@field text string
+---in their order
+---@field tool_calls moonseek.ToolCall[]
+---`"tool_calls"`, or the reason given to `finish`
+---@field finish_reason string
+---text beside the calls, and markers out of place: what is in no other field
+---@field dropped? string[]
+
+---@class moonseek.ToolCall
+---from 1
+---@field index integer
+---of the tool
+---@field name? string
+---a JSON object; not of a malformed call
+---@field arguments? string
+---what is wrong with it: `"unknown_tool"`, `"duplicate_parameter"`, `"invalid_json"`, `"invalid_tag"`,
+---`"stray_text"`, `"not_closed"` or `"cut_off"`
+---@field malformed? string
+---the same in words
+---@field message? string
+---the text of a malformed call
+---@field raw? string
+
+---@class moonseek.ReasoningPart
+---@field type "reasoning"
+---whole characters
+---@field text string
+
+---@class moonseek.TextPart
+---@field type "text"
+---whole characters
+---@field text string
+
+---@class moonseek.CallDelta
+---@field type "call_delta"
+---of the call
+---@field index integer
+---of the tool
+---@field name string
+---the next part of the JSON text. The first is empty; the call may still prove malformed
+---@field arguments string
+
+---@class moonseek.CallDone
+---@field type "call"
+---of the call
+---@field index integer
+---the whole
+---@field call moonseek.ToolCall
+
+---@class moonseek.JsonReading
+---also `NaN`, `Infinity` and `-Infinity`, as Python's json module
+---@field python? boolean
+
+---@class moonseek.JsonWriting
+---what Python's `json.dumps(value, ensure_ascii=False)` gives after reading the same text: `1e3` becomes `1000.0`
+---@field python? boolean
+---keys that come first in plain tables
+---@field first? string[]
+
 ---DeepSeek-V4 models: engines, tokenizers, sessions, jobs.
 ---@class moonseek
 ---@field _VERSION string
+---@field encoding moonseek.Encoding
+---@field parser moonseek.Parser
+---@field json moonseek.Json
 local moonseek = {}
 
 ---Opens a model: maps its files and checks their structure, touching hardly any weights.
@@ -596,5 +719,112 @@ function job:events() end
 ---nothing is due at a time
 ---@return nil
 function job:timeout() end
+
+---Messages to tokens, as DeepSeek-V4 was trained on them.
+---@class moonseek.Encoding
+local encoding = {}
+
+---the pieces of a conversation, for a tokenizer or a session; and each message's first and last piece
+---@param messages moonseek.Message[]
+---@param options? moonseek.EncodingOptions
+---@return moonseek.Piece[]? pieces
+---@return moonseek.Span[]|string? marks, or the message
+---@return moonseek.Code? code
+function encoding.pieces(messages, options) end
+
+---the tokens of a conversation, and for each message the places among them that it takes
+---@param tokenizer moonseek.Tokenizer
+---@param messages moonseek.Message[]
+---@param options? moonseek.EncodingOptions
+---@return moonseek.Tokens? tokens
+---@return moonseek.Span[]|string? spans, or the message
+---@return moonseek.Code? code
+function encoding.encode(tokenizer, messages, options) end
+
+---Tokens to answers while they stream.
+---@class moonseek.Parser
+local parser = {}
+
+---a parser of one answer
+---@param options moonseek.ParserOptions
+---@return moonseek.Parser
+function parser.new(options) end
+
+---takes a token, with its bytes if they are at hand; the events that it set free
+---@param id integer
+---@param bytes? string
+---@return moonseek.ParserEvent[]
+function parser:feed(id, bytes) end
+
+---ends the output, for this `finish_reason` of a generation; the last events
+---@param reason? string
+---@return moonseek.ParserEvent[]
+function parser:finish(reason) end
+
+---what was found, after `finish`; `EFORMAT` is for the strict form alone
+---@return moonseek.Answer?
+---@return string? message
+---@return moonseek.Code? code
+function parser:result() end
+
+---the place of the answer's first token among those fed; 0 when the reasoning has no end token
+---@return integer
+function parser:answer_at() end
+
+---JSON whose texts come back as they came in.
+---@class moonseek.Json
+---@field null table
+local json = {}
+
+---the value; at most 200 levels of containers. The message names the byte
+---@param text string
+---@param options? moonseek.JsonReading
+---@return any?
+---@return string? message
+---@return moonseek.Code? code
+function json.decode(text, options) end
+
+---its JSON text, with `", "` and `": "` between its parts. A plain table is an array when it is a sequence, else an
+---object with sorted keys, also when it is empty
+---@param value any
+---@param options? moonseek.JsonWriting
+---@return string?
+---@return string? message
+---@return moonseek.Code? code
+function json.encode(value, options) end
+
+---the text of `container[key]`, as `encode` writes it within the whole
+---@param container table
+---@param key string|integer
+---@param options? moonseek.JsonWriting
+---@return string?
+---@return string? message
+---@return moonseek.Code? code
+function json.encode_member(container, key, options) end
+
+---an object with its keys in order: `json.object { { "city", "Oslo" }, { "days", 3 } }`
+---@param pairs? table[]
+---@return table
+function json.object(pairs) end
+
+---the list itself, marked as an array: an empty one is written as `[]`
+---@param list? table
+---@return table
+function json.array(list) end
+
+---its keys in order: as they were read or set, of a plain table sorted. `pairs` follows it on Lua 5.4
+---@param object table
+---@return string[]
+function json.keys(object) end
+
+---what a value is written as: `"object"`, `"array"`, `"string"`, `"number"`, `"boolean"`, `"null"`, or nil
+---@param value any
+---@return string?
+function json.type(value) end
+
+---the text as a JSON string without its quotes: for writing one in parts
+---@param text string
+---@return string
+function json.escape(text) end
 
 return moonseek

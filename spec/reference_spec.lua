@@ -58,11 +58,21 @@ describe("the table of public functions", function()
 
   it("has the functions of the module, and no other", function()
     local public, described = {}, {}
-    for name in pairs(moonseek) do public["moonseek." .. name] = true end
-    for name in pairs(functions) do
-      if name:find("^moonseek%.") then described[name] = true end
+    local parts = { moonseek = moonseek }
+    for _, section in ipairs(sections) do
+      for _, row in ipairs(section.module and section.fields or {}) do
+        if row[1]:find("^%l") then parts[row[1]] = moonseek[row[1]] end
+      end
     end
-    described["moonseek._VERSION"] = true
+    for part, members in pairs(parts) do
+      for name, value in pairs(members) do
+        if type(value) == "function" then public[part .. "." .. name] = true end
+      end
+    end
+    for name in pairs(moonseek) do assert(parts[name] or name == "_VERSION" or public["moonseek." .. name], name) end
+    for name in pairs(functions) do
+      if name:find("%.") then described[name] = true end
+    end
     assert_described(public, described)
   end)
 

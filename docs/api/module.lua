@@ -6,7 +6,12 @@ return {
   text = [[
 `require "moonseek"` returns a table; it starts no thread and sets no global. `moonseek._VERSION` is its version,
 `"0.1.0"`.]],
-  fields = { { "_VERSION", "string", "the version of the module" } },
+  fields = {
+    { "_VERSION", "string", "the version of the module" },
+    { "encoding", "moonseek.Encoding", "loaded at its first use" },
+    { "parser", "moonseek.Parser", "loaded at its first use" },
+    { "json", "moonseek.Json", "loaded at its first use" },
+  },
   functions = {
     { "moonseek.open",
       options = {

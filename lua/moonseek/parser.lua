@@ -3,15 +3,16 @@
 -- stream is cut; nothing of it is run.
 local block = require "moonseek.parser.block"
 local characters = require "moonseek.parser.characters"
+local findings = require "moonseek.parser.findings"
 local options = require "moonseek.options"
 local problem = require "moonseek.problem"
 local prose = require "moonseek.parser.prose"
 local strict = require "moonseek.parser.strict"
 local template = require "moonseek.encoding.template"
 
+local module = {}
 local parser = {}
-local methods = {}
-local metatable = { __name = "moonseek.parser", __index = methods }
+local metatable = { __name = "moonseek.parser", __index = parser }
 
 local declared = {
   tokenizer = { required = true },        -- anything with its methods
@@ -37,59 +38,18 @@ local function names_of(tools)
   return names
 end
 
--- {== What the machines find ==========================================================================
-
-local found = {}
-found.__index = found
-
-local function push(self, event)
-  self.events[#self.events + 1] = event
-end
-
-function found:part(kind, text)
-  local parts = self[kind]
-  parts[#parts + 1] = text
-  push(self, { type = kind, text = text })
-end
-
-function found:open_reasoning()
-  self.answer_at = 0
-end
-
---- By its token the answer begins after it; a call within the reasoning closes it without one.
-function found:close_reasoning(by_token)
-  if by_token then self.answer_at = self.place + 1 end
-end
-
-function found:delta(index, name, text)
-  push(self, { type = "call_delta", index = index, name = name, arguments = text })
-end
-
-function found:call(call)
-  self.calls[#self.calls + 1] = call
-  push(self, { type = "call", index = call.index, call = call })
-end
-
-function found:drop(text)
-  self.dropped[#self.dropped + 1] = text
-end
-
 -- {== A parser ========================================================================================
 
 --- A parser of one answer. `thinking`: the prompt ended with <think>. `tools`: those that were offered; without any,
 -- nothing is taken for a call. `strict`: accepts what the official parser accepts and nothing else.
-function parser.new(given)
+function module.new(given)
   local chosen = options.read("moonseek.parser", given, declared)
   local names, controls = names_of(chosen.tools), {}
   for _, name in ipairs { "bos", "eos", "think", "end_think", "dsml" } do
     local id = chosen.tokenizer:token(template.control[name])
     if id and (name ~= "bos" or chosen.strict) then controls[id] = name end
   end
-  local out = setmetatable({
-    events = {}, reasoning = {}, text = {}, calls = {}, dropped = {},
-    place = 0,                             -- of the id that is read
-    answer_at = chosen.thinking and 0 or 1, -- where the answer begins, 0 within the reasoning
-  }, found)
+  local out = findings.new(chosen.thinking)
   return setmetatable({
     tokenizer = chosen.tokenizer, controls = controls, tools = names, strict = chosen.strict, out = out,
     machine = chosen.strict and strict.new(out, chosen.thinking) or prose.new(out, chosen.thinking, names),
@@ -161,7 +121,7 @@ local function guarded(self, step, ...)
 end
 
 --- Takes a token: its id, and its bytes if they are known already. Gives the list of events that it set free.
-function methods:feed(id, bytes)
+function parser:feed(id, bytes)
   if type(id) ~= "number" and (id ~= nil or bytes == nil) then
     error(("parser:feed: token id expected, got %s"):format(type(id)), 2)
   end
@@ -174,7 +134,7 @@ function methods:feed(id, bytes)
 end
 
 --- The output has ended, for this reason (of a generation's result). Gives the last events.
-function methods:finish(reason)
+function parser:finish(reason)
   if self.answer then error("parser:finish: the parser has finished", 2) end
   local events = guarded(self, finish)
   local out = self.out
@@ -188,15 +148,15 @@ function methods:finish(reason)
 end
 
 --- What was found, after finish; of output that the strict form refuses nil, the reason, "EFORMAT".
-function methods:result()
+function parser:result()
   if not self.answer then error("parser:result: the parser has not finished", 2) end
   if self.refused then return nil, self.refused, "EFORMAT" end
   return self.answer
 end
 
 --- The place, among the ids that were fed, of the first one of the answer; 0 when the reasoning has no end token.
-function methods:answer_at()
+function parser:answer_at()
   return self.out.answer_at
 end
 
-return parser
+return module
