@@ -6,10 +6,9 @@ describe("moonseek", function()
       package.preload["moonseek.core"] = package.loadlib(%q, "luaopen_moonseek_core")
       package.path = "./lua/?.lua;./lua/?/init.lua"
       local moonseek = require "moonseek"
-      for _, name in ipairs { "encoding", "json", "parser" } do
-        assert(not package.loaded["moonseek." .. name], name .. " is loaded early")
-        assert(moonseek[name] == require("moonseek." .. name), name)
-      end
+      local parts = { "encoding", "json", "parser" }
+      for _, name in ipairs(parts) do assert(not package.loaded["moonseek." .. name], name .. " is loaded early") end
+      for _, name in ipairs(parts) do assert(moonseek[name] == require("moonseek." .. name), name) end
       assert(moonseek.nothing == nil)
     ]]
     local path = os.tmpname()
