@@ -127,22 +127,35 @@ static void account (ms_engine *engine, const step_item *item, size_t reread) {
   stats->prefill_seconds += share;
 }
 
+/* The first measurement, then about the last four. */
+static void smooth (double *cost, double measured) {
+  *cost = *cost == 0 ? measured : *cost + (measured - *cost) / 4;
+}
+
 /*
-** What one more row of reading costs: the growth of a step by those it had beside answers, or, in a step of
-** reading alone, its share. Smoothed over about four steps.
+** What a step of answers costs, and each row of reading more. Steps of one kind tell it directly; a mixed one
+** tells by how much both together were wrong.
 */
 static void measure (ms_engine *engine) {
+  enum { TELLING_ROWS = 16 };            /* fewer rows of reading are mostly the cost of a step */
   const step *s = &engine->step;
-  double duration = (double)s->duration, answers = engine->answer_ns;
+  double duration = (double)s->duration;
   size_t reading = s->rows - s->decodes;
-  if (s->rows == 0) return;
+  if (s->rows == 0 || s->items[0].status != MS_OK) return;
   if (reading == 0) {
-    engine->answer_ns = answers == 0 ? duration : answers + (duration - answers) / 4;
-    return;
+    smooth(&engine->answer_ns, duration);
+  } else if (s->decodes == 0) {
+    if (engine->row_ns == 0 || reading >= TELLING_ROWS) smooth(&engine->row_ns, duration / (double)reading);
+  } else if (engine->row_ns == 0) {
+    engine->row_ns = duration / (double)s->rows;
+  } else if (engine->answer_ns == 0) {
+    double rest = duration - engine->row_ns * (double)reading;
+    engine->answer_ns = rest > 0 ? rest : 0;
+  } else {
+    double ratio = duration / (engine->answer_ns + engine->row_ns * (double)reading);
+    smooth(&engine->answer_ns, engine->answer_ns * ratio);
+    smooth(&engine->row_ns, engine->row_ns * ratio);
   }
-  double base = s->decodes == 0 ? 0 : answers < duration ? answers : duration;
-  double row = (duration - base) / (double)reading;
-  engine->row_ns = engine->row_ns == 0 ? row : engine->row_ns + (row - engine->row_ns) / 4;
 }
 
 static void commit_item (ms_engine *engine, step_item *item) {
