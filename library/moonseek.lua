@@ -45,6 +45,18 @@
 ---called while opening; what it raises is raised by `open`. It cannot yield
 ---@field on_progress? fun(phase: string, done: integer, total: integer)
 
+---@class moonseek.MockOptions
+---what it answers, one a request: a text, pieces, or a `MockAnswer`
+---@field answers? table
+---the same, asked for each request
+---@field answer? fun(request: moonseek.MockRequest): string|moonseek.Piece[]|moonseek.MockAnswer
+---what `session:choose` gives
+---@field choose? fun(request: moonseek.MockRequest, choices: moonseek.AnyTokens[]): integer
+---of its sessions at most
+---@field context? number
+---between tokens, on a clock that goes on while somebody waits or polls: no time is lost
+---@field token_ms? number
+
 ---@class moonseek.ModelInfo
 ---`"deepseek_v4"`
 ---@field architecture string
@@ -379,6 +391,36 @@
 ---keys that come first in plain tables
 ---@field first? string[]
 
+---@class moonseek.MockAnswer
+---as an assistant's message has it
+---@field content? string
+---written where the prompt asks for it
+---@field reasoning? string
+---as an assistant's message has them
+---@field tool_calls? table[]
+---in place of these: exactly what is generated, before the end token
+---@field pieces? moonseek.Piece[]
+---ends it with this message,
+---@field error? string
+---this code, or `EIO`
+---@field code? moonseek.Code
+---gives nothing more
+---@field stall? boolean
+---ends it as if cancelled
+---@field cancel? boolean
+---the fault comes after this many tokens, or before the end token
+---@field after? integer
+
+---@class moonseek.MockRequest
+---of the request, from 1; not for `choose`
+---@field number integer
+---what the session holds, control tokens by their names
+---@field prompt string
+---that asks
+---@field session moonseek.Session
+---of the generation; not for `choose`
+---@field options table
+
 ---DeepSeek-V4 models: engines, tokenizers, sessions, jobs.
 ---@class moonseek
 ---@field _VERSION string
@@ -426,6 +468,13 @@ function moonseek.tokenizer(path) end
 ---@return string? message
 ---@return moonseek.Code? code
 function moonseek.tokens(ids) end
+
+---an engine that answers as it is told
+---@param options? moonseek.MockOptions
+---@return moonseek.Engine?
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.mock(options) end
 
 ---Weights and compute.
 ---@class moonseek.Engine

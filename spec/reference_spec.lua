@@ -64,6 +64,9 @@ describe("the table of public functions", function()
         if row[1]:find("^%l") then parts[row[1]] = moonseek[row[1]] end
       end
     end
+    for name in pairs(functions) do
+      local _ = name:find("^moonseek%.") and moonseek[name:match("%.(.*)")] -- parts are loaded at their first use
+    end
     for part, members in pairs(parts) do
       for name, value in pairs(members) do
         if type(value) == "function" then public[part .. "." .. name] = true end

@@ -15,7 +15,8 @@ return {
   functions = {
     { "moonseek.open",
       options = {
-        { "path", "string", required = true, "folder with `config.json` and safetensors, or one of these files in it" },
+        { "path", "string", required = true,
+          "folder with `config.json` and safetensors, or one of these files in it" },
         { "backend", '"auto"|"cpu"', default = '`"auto"`',
           "what computes; a name other than auto must be able to run, or open fails (`ENODEV`)" },
         { "threads", "integer", from = 0, default = "one a physical core",
@@ -55,6 +56,20 @@ return {
       returns = "Tokens",
       errors = { "EINVAL" },
       "Packed token ids, four bytes each, from a list of integers from 0." },
+    { "moonseek.mock",
+      options = {
+        { "answers", "table", "what it answers, one a request: a text, pieces, or a `MockAnswer`" },
+        { "answer", "fun(request: MockRequest): string|Piece[]|MockAnswer", "the same, asked for each request" },
+        { "choose", "fun(request: MockRequest, choices: AnyTokens[]): integer",
+          default = "the first", "what `session:choose` gives" },
+        { "context", "number", from = 1, to = 2147483647, default = "65536", unit = "tokens",
+          "of its sessions at most" },
+        { "token_ms", "number", from = 0, to = 60000, default = "0", unit = "milliseconds",
+          "between tokens, on a clock that goes on while somebody waits or polls: no time is lost" },
+      },
+      returns = "Engine",
+      errors = { "EINVAL" },
+      "an engine that answers as it is told" },
   },
   classes = {
     { "ModelInfo", fields = {

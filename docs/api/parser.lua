@@ -54,7 +54,8 @@ return {
     { "CallDelta", tag = "call_delta", fields = {
       { "index", "integer", "of the call" },
       { "name", "string", "of the tool" },
-      { "arguments", "string", "the next part of the JSON text. The first is empty; the call may still prove malformed" },
+      { "arguments", "string",
+        "the next part of the JSON text. The first is empty; the call may still prove malformed" },
     } },
     { "CallDone", tag = "call", fields = {
       { "index", "integer", "of the call" },

@@ -101,6 +101,8 @@ local open_options = {
 local functions = {
   moonseek = {
     attach = { { 2 ^ 40, "" } },
+    mock = { options = { answers = { {}, "table" }, answer = { function() end, "function" },
+      choose = { function() end, "function" }, context = { 100, "" }, token_ms = { 5, "" } } },
     open = { options = open_options, required = "path" },
     probe = { { tiny.path } },
     tokenizer = { { tiny.path } },
