@@ -90,7 +90,7 @@ test: needed-to-test
 	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library tools docs" \
 	  tools/test.sh lua5.4:lua5.4 luajit:luajit
 
-##  make test-sanitize   the specs under AddressSanitizer and UndefinedBehaviorSanitizer, more mutated files
+##  make test-sanitize test-kill   the specs under AddressSanitizer and UndefinedBehaviorSanitizer, more mutated files
 SANITIZE = -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer
 test-sanitize: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory BUILD=$(BUILD)/sanitize ABIS=5.4 CFLAGS="-O1 -g $(SANITIZE)" OPTIMISE= \
@@ -112,6 +112,11 @@ test-threads: needed-to-test
 TSAN = halt_on_error=1 abort_on_error=1 suppressions=spec/threads.supp
 # Some kernels' address layouts leave TSan no room; not every container may ask for another.
 UNSHUFFLED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+##  make test-kill  5,000 saves killed in the middle, each of which must leave a whole file (minutes)
+test-kill: needed-to-test
+	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
+	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_KILLS=5000 lua5.4 /usr/bin/busted --filter=F08 spec/runtime/saving_spec.lua
 
 spec-modules: $(SPEC_MODULES)
 

@@ -157,6 +157,7 @@ typedef struct ms_engine_stats {
 
 typedef struct ms_memory_plan {
   uint64_t weights, session, per_token, scratch;     /* session: one at `context` tokens; per_token: growth */
+  uint64_t saved;                                    /* file of a session that holds `context` tokens */
 } ms_memory_plan;
 
 void ms_engine_get_info (ms_engine *engine, ms_engine_info *info);
@@ -200,6 +201,20 @@ size_t ms_session_context (ms_session *session);
 ms_status ms_session_tokens (ms_session *session, ms_tokens *tokens, ms_error *err);   /* appends a copy */
 /* Copies the logits after the last token, [vocabulary]; MS_EBUSY; MS_EINVAL: a token is unread, or none is held. */
 ms_status ms_session_logits (ms_session *session, float *logits, ms_error *err);
+
+/*
+** Writes what a session holds, has read and would go on from to one file, which replaces `path` as a whole or, on
+** failure, not at all, also when the machine stops in between. Its places to go back to are not in it.
+**   MS_EBUSY  a job runs on it;  MS_ENOSPC, MS_EIO, MS_ENOENT, MS_EINVAL (`path` is a folder or no file)
+*/
+ms_status ms_session_save (ms_session *session, const char *path, ms_error *err);
+/*
+** A session that goes on from what was saved, with the same bits. `context` 0: that of the saved one. The file is
+** mapped, or read with MS_READ, checked whole, and never written to; replacing or removing it later is no matter.
+**   MS_EFORMAT       damaged, cut, or no saved session;  MS_EMODEL  of another model, or with other numerics
+**   MS_EUNSUPPORTED  another version, or byte order;  MS_ECTXFULL  it holds more tokens than `context`
+*/
+ms_status ms_session_load (ms_engine *engine, const char *path, size_t context, ms_session **session, ms_error *err);
 
 /* {== Expert policy ============================================================================= */
 

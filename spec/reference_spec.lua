@@ -5,6 +5,8 @@ local tiny = require "spec.lua.tiny"
 local moonseek = require "moonseek"
 local reference = require "tools.reference"
 
+local unpack = table.unpack or unpack -- luacheck: ignore
+
 local sections = reference.read()
 
 --- Everything the table says of functions: "job:poll" -> its row, and of types: "Job" -> the variable of its methods.
@@ -153,7 +155,9 @@ describe("the options in the table", function()
     return kind:match("^%l+$") or "table"
   end
 
-  --- Calls the function with its required options and one more.
+  local sample_of = { string = "x" }
+
+  --- Calls the function with its arguments, its required options and one more.
   local function call(fn, option, value)
     local object, separator, verb = fn[1]:match("^(%w+)([.:])([%w_]+)$")
     local options = {}
@@ -161,8 +165,11 @@ describe("the options in the table", function()
       if row.required then options[name] = name == "path" and tiny.path or row.from or "x" end
     end
     if option then options[option] = value end
-    if separator == ":" then return objects[object][verb](objects[object], options) end
-    return objects[object][verb](options)
+    local arguments = {}
+    for _, row in ipairs(fn.arguments or {}) do arguments[#arguments + 1] = sample_of[row[2]] end
+    arguments[#arguments + 1] = options
+    if separator == ":" then table.insert(arguments, 1, objects[object]) end
+    return objects[object][verb](unpack(arguments))
   end
 
   local every_name = found_in("csrc/lua/*.c", '{ "([%w_]+)", OPTION_')

@@ -1,18 +1,20 @@
-/* Files as memory: opened without blocking, checked to be regular, mapped or read whole. */
+/* Files as memory: opened without blocking, checked to be regular, mapped or read whole; and files replaced whole. */
 #include "file.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+#include <uv.h>
 
 #include "checked.h"
 #include "memory.h"
 
 static int system_open (const char *path, int flags) {
-  return open(path, flags);
+  return open(path, flags, S_IRUSR | S_IWUSR);
 }
 
 static int system_stat (int descriptor, struct stat *out) {
@@ -23,13 +25,24 @@ static void *system_map (size_t bytes, int descriptor) {
   return mmap(NULL, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
 }
 
-file_system file_table = { system_open, system_stat, pread, system_map, munmap, close };
+static int system_stat_path (const char *path, struct stat *out) {
+  return lstat(path, out);
+}
 
-static int open_retried (const char *path) {
+file_system file_table = { system_open, system_stat, pread, system_map, munmap, close,
+                           system_stat_path, pwrite, fsync, rename, unlink };
+
+/* {== Reading ==================================================================================== */
+
+static int open_with (const char *path, int flags) {
   int descriptor;
-  do descriptor = file_table.open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+  do descriptor = file_table.open(path, flags | O_CLOEXEC | O_NOCTTY);
   while (descriptor < 0 && errno == EINTR);
   return descriptor;
+}
+
+static int open_retried (const char *path) {
+  return open_with(path, O_RDONLY | O_NONBLOCK);
 }
 
 /* Linux frees the descriptor even when close is interrupted: it is not called again. */
@@ -76,12 +89,15 @@ static ms_status take_bytes (file_view *view, int descriptor, size_t spare, ms_e
   return read_whole(view, descriptor, copy, err);
 }
 
+static ms_status check_length (const char *path, ms_error *err) {
+  if (strlen(path) < PATH_MAX) return MS_OK;
+  return fail(err, MS_EINVAL, "%.60s...: path has %zu bytes, at most %d are allowed", path, strlen(path), PATH_MAX - 1);
+}
+
 static ms_status open_view (const char *path, ms_access access, size_t limit, size_t spare, file_view *view,
                             ms_error *err) {
   memset(view, 0, sizeof *view);
-  if (strlen(path) >= PATH_MAX)
-    return fail(err, MS_EINVAL, "%.60s...: path has %zu bytes, at most %d are allowed", path, strlen(path),
-                PATH_MAX - 1);
+  TRY(check_length(path, err));
   int descriptor = open_retried(path);
   if (descriptor < 0) return fail_system(err, errno, path, "open");
   struct stat state;
@@ -138,6 +154,120 @@ ms_status file_view_check (const file_view *view, ms_error *err) {
               view->path, view->bytes, (intmax_t)state.st_size);
 }
 
+/* {== Writing ==================================================================================== */
+
+enum { NAME_TRIES = 100, RANDOM_DIGITS = 16 };
+
+/* Bytes of the folder's part of `path`, its last slash too; 0: the working directory. */
+static size_t folder_bytes (const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash == NULL ? 0 : (size_t)(slash - path) + 1;
+}
+
+static ms_status check_replaceable (const char *path, ms_error *err) {
+  struct stat state;
+  if (file_table.stat_path(path, &state) != 0)
+    return errno == ENOENT ? MS_OK : fail_system(err, errno, path, "stat");
+  if (S_ISREG(state.st_mode) || S_ISLNK(state.st_mode)) return MS_OK;
+  return fail(err, MS_EINVAL, "%s: is %s, a regular file is needed", path, kind_of(state.st_mode));
+}
+
+/* A new file under a name that nobody can guess: nothing that stands there already is followed or opened. */
+static ms_status create_temporary (file_writer *w, ms_error *err) {
+  static const char name[] = ".moonseek-";
+  size_t folder = folder_bytes(w->path), room = folder + sizeof name + RANDOM_DIGITS;
+  char *made = memory_new(room, 1);
+  if (made == NULL) return fail_memory(err, room, "a path");
+  ms_status status = MS_OK;
+  for (int i = 0; i < NAME_TRIES && status == MS_OK && w->descriptor < 0; i++) {
+    uint64_t random;
+    int code = uv_random(NULL, NULL, &random, sizeof random, 0, NULL);
+    if (code != 0) {
+      status = fail(err, MS_EIO, "%s: cannot draw a name for it: %s", w->path, uv_strerror(code));
+      break;
+    }
+    snprintf(made, room, "%.*s%s%016llx", (int)folder, w->path, name, (unsigned long long)random);
+    w->descriptor = open_with(made, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
+    if (w->descriptor < 0 && errno != EEXIST) status = fail_system(err, errno, w->path, "create");
+  }
+  if (status == MS_OK && w->descriptor < 0) status = fail_system(err, EEXIST, w->path, "create");
+  if (status == MS_OK) w->temporary = made;    /* else whatever bears the name is not ours */
+  else memory_free(made);
+  return status;
+}
+
+/* Opened before anything is written, so that only syncing it can fail after the rename. */
+static ms_status open_folder (file_writer *w, ms_error *err) {
+  size_t bytes = folder_bytes(w->path);
+  char *folder = bytes == 0 ? memory_string(".", 1) : memory_string(w->path, bytes);
+  if (folder == NULL) return fail_memory(err, bytes, "a path");
+  w->folder = open_with(folder, O_RDONLY | O_DIRECTORY);
+  ms_status status = w->folder >= 0 ? MS_OK : fail_system(err, errno, folder, "open");
+  memory_free(folder);
+  return status;
+}
+
+ms_status file_writer_open (const char *path, file_durability durability, file_writer *w, ms_error *err) {
+  *w = (file_writer){ .descriptor = -1, .folder = -1 };
+  ms_status status = check_length(path, err);
+  if (status == MS_OK) status = check_replaceable(path, err);
+  if (status == MS_OK) {
+    w->path = memory_string(path, strlen(path));
+    if (w->path == NULL) status = fail_memory(err, strlen(path), "a path");
+  }
+  if (status == MS_OK && durability == FILE_LASTING) status = open_folder(w, err);
+  if (status == MS_OK) status = create_temporary(w, err);
+  if (status != MS_OK) file_writer_close(w);
+  return status;
+}
+
+ms_status file_writer_write (file_writer *w, const void *bytes, size_t count, uint64_t offset, ms_error *err) {
+  const uint8_t *rest = bytes;
+  while (count > 0) {
+    ssize_t put = file_table.write_at(w->descriptor, rest, count, (off_t)offset);
+    if (put < 0 && errno == EINTR) continue;
+    if (put <= 0) return fail_system(err, put < 0 ? errno : ENOSPC, w->path, "write");
+    rest += put;
+    count -= (size_t)put;
+    offset += (uint64_t)put;
+  }
+  return MS_OK;
+}
+
+static int sync_retried (int descriptor) {
+  int failed;
+  do failed = file_table.sync(descriptor);
+  while (failed != 0 && errno == EINTR);
+  return failed;
+}
+
+ms_status file_writer_commit (file_writer *w, ms_error *err) {
+  int descriptor = w->descriptor;
+  if (w->folder >= 0 && sync_retried(descriptor) != 0) return fail_system(err, errno, w->path, "sync");
+  w->descriptor = -1;
+  if (file_table.close(descriptor) != 0 && errno != EINTR) return fail_system(err, errno, w->path, "close");
+  if (file_table.rename(w->temporary, w->path) != 0) return fail_system(err, errno, w->path, "replace");
+  memory_free(w->temporary);
+  w->temporary = NULL;
+  /* EINVAL: a file system that cannot sync folders, and has none to sync */
+  if (w->folder >= 0 && sync_retried(w->folder) != 0 && errno != EINVAL)
+    return fail_system(err, errno, w->path, "sync the folder of the replaced file");
+  return MS_OK;
+}
+
+void file_writer_close (file_writer *w) {
+  if (w->path != NULL) {
+    close_quietly(w->descriptor);
+    close_quietly(w->folder);
+  }
+  if (w->temporary != NULL) file_table.unlink(w->temporary);
+  memory_free(w->temporary);
+  memory_free(w->path);
+  *w = (file_writer){ 0 };
+}
+
+/* {== Paths ====================================================================================== */
+
 char *file_path_join (const char *folder, const char *name) {
   size_t length = strlen(folder), rest = strlen(name);
   char *path = memory_new(length + rest + 2, 1);
@@ -150,9 +280,7 @@ char *file_path_join (const char *folder, const char *name) {
 
 ms_status file_is_folder (const char *path, int *is_folder, ms_error *err) {
   struct stat state;
-  if (strlen(path) >= PATH_MAX)
-    return fail(err, MS_EINVAL, "%.60s...: path has %zu bytes, at most %d are allowed", path, strlen(path),
-                PATH_MAX - 1);
+  TRY(check_length(path, err));
   if (stat(path, &state) != 0) return fail_system(err, errno, path, "open");
   *is_folder = S_ISDIR(state.st_mode);
   return MS_OK;

@@ -1,6 +1,6 @@
 /*
-** Regular files, mapped or read into memory whole. The system calls stand in a table, so that a spec can
-** make the n-th fail; each is retried when a signal interrupts it.
+** Regular files: mapped or read into memory whole, and replaced whole. The system calls stand in a table, so
+** that a spec can make the n-th fail; each is retried when a signal interrupts it.
 */
 #ifndef base_file_h
 #define base_file_h
@@ -13,12 +13,17 @@
 #include "status.h"
 
 typedef struct file_system {
-  int (*open) (const char *path, int flags);
+  int (*open) (const char *path, int flags);        /* a file it makes is its owner's alone: mode 0600 */
   int (*stat) (int descriptor, struct stat *out);
   ssize_t (*read_at) (int descriptor, void *out, size_t bytes, off_t offset);
   void *(*map) (size_t bytes, int descriptor);      /* read-only, shared; MAP_FAILED on failure */
   int (*unmap) (void *data, size_t bytes);
   int (*close) (int descriptor);
+  int (*stat_path) (const char *path, struct stat *out);       /* of a symbolic link: the link */
+  ssize_t (*write_at) (int descriptor, const void *bytes, size_t count, off_t offset);
+  int (*sync) (int descriptor);
+  int (*rename) (const char *from, const char *to);
+  int (*unlink) (const char *path);
 } file_system;
 
 extern file_system file_table;
@@ -44,6 +49,32 @@ void file_view_close (file_view *view);             /* an empty view is allowed;
 
 /* MS_EIO "PATH: the file has changed ..." when size, time or inode at the path's descriptor differ. */
 ms_status file_view_check (const file_view *view, ms_error *err);
+
+/* {== Writing ==================================================================================== */
+
+/*
+** A file that takes the place of `path` as a whole or not at all: it is written under a name of its own in the
+** same folder. Whoever looks at `path` meanwhile, also after a crash or a power cut, finds the old file or the
+** new one. What a killed process leaves is named ".moonseek-" and 16 hexadecimal digits.
+*/
+typedef struct file_writer {
+  char *path, *temporary;        /* temporary NULL: there is no file now */
+  int descriptor, folder;        /* folder: -1 when only whole, not lasting, is asked for */
+} file_writer;
+
+typedef enum file_durability {
+  FILE_LASTING,                  /* committed: on the disk, whatever happens to the machine */
+  FILE_WHOLE                     /* committed: whole for every reader; a power cut may damage it */
+} file_durability;
+
+/* On failure nothing is left. MS_EINVAL when `path` is a folder, FIFO, socket or device. */
+ms_status file_writer_open (const char *path, file_durability durability, file_writer *w, ms_error *err);
+ms_status file_writer_write (file_writer *w, const void *bytes, size_t count, uint64_t offset, ms_error *err);
+/* Puts the file in its place. After a failure the old file is where it was, but for a folder that cannot be synced. */
+ms_status file_writer_commit (file_writer *w, ms_error *err);
+void file_writer_close (file_writer *w);            /* removes what was not committed; {0} is allowed, leaves it {0} */
+
+/* {== Paths ====================================================================================== */
 
 /* folder + "/" + name as a new string; NULL when memory runs out. */
 char *file_path_join (const char *folder, const char *name);

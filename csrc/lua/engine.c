@@ -37,17 +37,6 @@ static void push_model (lua_State *L, const ms_model_info *model) {
 
 /* {== Opening ==================================================================================== */
 
-/* A path as the system takes it; raises on another type, 0 with *err filled on a zero byte inside. */
-static const char *check_path (lua_State *L, int index, const char *function, ms_error *err) {
-  size_t length;
-  const char *path;
-  luaL_checktype(L, index, LUA_TSTRING);
-  path = lua_tolstring(L, index, &length);
-  if (strlen(path) == length) return path;
-  refuse(err, "%s: path: a zero byte at %zu of %zu", function, strlen(path), length);
-  return NULL;
-}
-
 /* moonseek.probe(path) -> { architecture =, layers =, ..., types = { NAME = { tensors =, bytes = } } } */
 static int module_probe (lua_State *L) {
   ms_model_info model;
@@ -210,7 +199,7 @@ static int engine_stats (lua_State *L) {
 static const call memory_call = { "engine:memory", 1 };
 static const option memory_rows[] = { { "context", OPTION_INTEGER, 0, 1, INTEGER_LIMIT } };
 
-/* engine:memory{ context = n } -> { weights =, session =, per_token =, scratch = }, in bytes */
+/* engine:memory{ context = n } -> { weights =, session =, per_token =, scratch =, saved = }, in bytes */
 static int engine_memory (lua_State *L) {
   ms_memory_plan plan;
   ms_error err;
@@ -219,11 +208,12 @@ static int engine_memory (lua_State *L) {
   if (first == 0) return push_failure(L, &err);
   size_t context = (size_t)lua_tonumber(L, first);     /* 0, from nil: the model's own */
   if (ms_engine_plan_memory(check_open(L, 1, ENGINE), context, &plan, &err) != MS_OK) return push_failure(L, &err);
-  lua_createtable(L, 0, 4);
+  lua_createtable(L, 0, 5);
   set_count(L, "weights", plan.weights);
   set_count(L, "session", plan.session);
   set_count(L, "per_token", plan.per_token);
   set_count(L, "scratch", plan.scratch);
+  set_count(L, "saved", plan.saved);
   return 1;
 }
 
@@ -278,6 +268,7 @@ static int engine_close (lua_State *L) {
 static const luaL_Reg methods[] = {
   { "id", engine_id },
   { "info", engine_info },
+  { "load_session", load_session },
   { "memory", engine_memory },
   { "session", open_session },
   { "set", engine_set },

@@ -187,3 +187,12 @@ int options_read (lua_State *L, int index, const call *from, const option *rows,
   }
   return first;
 }
+
+const char *check_path (lua_State *L, int index, const char *function, ms_error *err) {
+  size_t length;
+  luaL_checktype(L, index, LUA_TSTRING);
+  const char *path = lua_tolstring(L, index, &length);
+  if (strlen(path) == length) return path;
+  refuse(err, "%s: path: a zero byte at %zu of %zu", function, strlen(path), length);
+  return NULL;
+}

@@ -54,6 +54,9 @@ void *check_open_from (lua_State *L, int index, const char *type, const call *fr
 int read_id (lua_State *L, int index, const call *from, const char *name, const char *kind, int32_t *id,
              ms_error *err);
 
+/* A path as the system takes it; raises on another type, NULL with *err filled on a zero byte inside. */
+const char *check_path (lua_State *L, int index, const char *function, ms_error *err);
+
 int seed_at (lua_State *L, int index, uint64_t *seed);   /* 0: no seed of any form */
 
 #endif

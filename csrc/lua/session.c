@@ -110,6 +110,44 @@ int open_session (lua_State *L) {
   return 1;
 }
 
+int load_session (lua_State *L) {
+  static const call from = { "engine:load_session", 1 };
+  ms_session *session = NULL;
+  ms_error err;
+  check_open(L, 1, ENGINE);
+  const char *path = check_path(L, 2, from.name, &err);
+  int first = path == NULL ? 0 : options_read(L, 3, &from, open_rows, 1, &err);
+  if (first == 0) return push_failure(L, &err);
+  size_t context = (size_t)lua_tonumber(L, first);     /* 0, from nil: the saved one */
+  handle *box = push_closed(L, SESSION);
+  new_companion(L);
+  set_companion(L, -2);
+  if (ms_session_load(check_open(L, 1, ENGINE), path, context, &session, &err) != MS_OK) return push_failure(L, &err);
+  box->object = session;
+  return 1;
+}
+
+/* core.check_save(session, path) -> true | nil, message, code: whether both are what they should be */
+static int check_save (lua_State *L) {
+  static const call from = { "session:save", 2 };
+  ms_error err;
+  check_open_from(L, 1, SESSION, &from);
+  if (lua_type(L, 2) != LUA_TSTRING) raise_from(L, &from, "path: string expected, got %s", luaL_typename(L, 2));
+  if (check_path(L, 2, from.name, &err) == NULL) return push_failure(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
+/* core.save(session, path) -> true | nil, message, code */
+static int save_session (lua_State *L) {
+  static const call from = { "session:save", 2 };
+  ms_error err;
+  const char *path = check_path(L, 2, from.name, &err);
+  if (path == NULL || ms_session_save(free_session(L, 1, &from), path, &err) != MS_OK) return push_failure(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 /* session:fork() -> session | nil, message, code. It shares the tokenizer's handle, but no stream. */
 static int session_fork (lua_State *L) {
   static const call from = { "session:fork", 1 };
@@ -243,4 +281,8 @@ void register_session (lua_State *L) {
   lua_pop(L, 1);
   new_handle_type(L, SESSION, methods, NULL, session_close);
   lua_setfield(L, -2, "session_methods");
+  lua_pushcfunction(L, check_save);
+  lua_setfield(L, -2, "check_save");
+  lua_pushcfunction(L, save_session);
+  lua_setfield(L, -2, "save");
 }

@@ -6,6 +6,8 @@
 
 /* engine:session{ context = n } -> session | nil, message, code; the model's own context by default */
 int open_session (lua_State *L);
+/* engine:load_session(path, { context = n }) -> session | nil, message, code; the saved context by default */
+int load_session (lua_State *L);
 
 /*
 ** A stream that was left without closing it keeps its session busy; on 5.1 and LuaJIT nothing tells. So the

@@ -9,7 +9,7 @@
 ** caches of other threads, so their counts are atomic; a count of 1 cannot rise behind the owner's back, for
 ** only a fork of this cache raises it.
 */
-#include "cache.h"
+#include "cache_rows.h"
 
 #include <string.h>
 
@@ -17,16 +17,6 @@
 #include "../base/memory.h"
 
 /* {== Pages and sequences ======================================================================== */
-
-typedef struct page { atomic_size_t references; size_t bytes; uint8_t *data; } page;
-
-typedef struct row_sequence {
-  page **pages;
-  uint8_t **data;                      /* data[i] = pages[i]->data: what a row_view shows */
-  size_t count, capacity;
-  size_t dropped;                      /* pages before this one are gone */
-  size_t rows_per_page, row_bytes;     /* row_bytes 0: the layer has no such rows */
-} row_sequence;
 
 static page *page_new (page_heap *heap, size_t bytes) {
   page *p = memory_new(1, sizeof *p);
@@ -44,8 +34,12 @@ static page *page_new (page_heap *heap, size_t bytes) {
 
 static void page_release (page_heap *heap, page *p) {
   if (p == NULL || atomic_fetch_sub(&p->references, 1) > 1) return;
-  heap->be->release(heap->be, p->data);
   atomic_fetch_sub(&heap->bytes, p->bytes);
+  if (p->image != NULL) {
+    model_image_release(p->image);
+    return;
+  }
+  heap->be->release(heap->be, p->data);
   memory_free(p);
 }
 
@@ -59,7 +53,7 @@ static void sequence_clear (page_heap *heap, row_sequence *s) {
   memory_free(s->data);
 }
 
-static ms_status sequence_grow (row_sequence *s, size_t count, ms_error *err) {
+ms_status model_sequence_grow (row_sequence *s, size_t count, ms_error *err) {
   if (count <= s->capacity) return MS_OK;
   size_t capacity = s->capacity * 2 > count ? s->capacity * 2 : count;
   page **pages = memory_resize(s->pages, capacity, sizeof *pages);
@@ -73,7 +67,7 @@ static ms_status sequence_grow (row_sequence *s, size_t count, ms_error *err) {
 }
 
 static ms_status add_page (page_heap *heap, row_sequence *s, ms_error *err) {
-  TRY(sequence_grow(s, s->count + 1, err));
+  TRY(model_sequence_grow(s, s->count + 1, err));
   page *p = page_new(heap, page_bytes(s));
   if (p == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
   s->pages[s->count] = p;
@@ -82,10 +76,10 @@ static ms_status add_page (page_heap *heap, row_sequence *s, ms_error *err) {
   return MS_OK;
 }
 
-/* Page i becomes this sequence's own: a fork or a mark that shares it keeps the old bytes. */
+/* Page i becomes this sequence's own: a fork or a mark that shares it, or a file, keeps the old bytes. */
 static ms_status own_page (page_heap *heap, row_sequence *s, size_t i, ms_error *err) {
   page *shared = s->pages[i];
-  if (atomic_load(&shared->references) == 1) return MS_OK;
+  if (shared->image == NULL && atomic_load(&shared->references) == 1) return MS_OK;
   page *copy = page_new(heap, page_bytes(s));
   if (copy == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
   ms_status status = heap->be->copy(heap->be, copy->data, shared->data, page_bytes(s), err);
@@ -126,7 +120,7 @@ static ms_status sequence_share (const row_sequence *from, row_sequence *to, ms_
   to->pages = NULL;
   to->data = NULL;
   to->count = to->dropped = to->capacity = 0;
-  TRY(sequence_grow(to, from->count, err));
+  TRY(model_sequence_grow(to, from->count, err));
   if (from->count != 0) {
     memcpy(to->pages, from->pages, from->count * sizeof *to->pages);
     memcpy(to->data, from->data, from->count * sizeof *to->data);
@@ -143,22 +137,10 @@ static row_view view_of (const row_sequence *s) {
 
 /* {== Layout ===================================================================================== */
 
-typedef enum row_kind { ROWS_WINDOW, ROWS_POOLED, ROWS_RAW, ROWS_INDEX, ROWS_INDEX_RAW, ROW_KINDS } row_kind;
-
-typedef struct layer_cache { row_sequence rows[ROW_KINDS]; } layer_cache;
-
-struct model_cache {
-  const model *m;
-  page_heap *heap;
-  atomic_size_t owners;
-  size_t position;
-  layer_cache *layers;
-};
-
 /* Long-lived rows come 64 a page: a page table of 1/64 pointer a row, and half a page wasted on average. */
 enum { POOLED_PAGE = 64, WINDOW_PAGE = 32, RAW_PAGE = 16 };
 
-static const size_t page_rows[ROW_KINDS] = {
+const size_t model_page_rows[ROW_KINDS] = {
   [ROWS_WINDOW] = WINDOW_PAGE, [ROWS_POOLED] = POOLED_PAGE, [ROWS_RAW] = RAW_PAGE, [ROWS_INDEX] = POOLED_PAGE,
   [ROWS_INDEX_RAW] = RAW_PAGE
 };
@@ -168,7 +150,7 @@ static size_t raw_row_bytes (const compressor *c) {
   return 2 * c->lanes * c->width * sizeof(float);
 }
 
-static size_t row_bytes_of (const model *m, const backend *be, const model_layer *layer, row_kind kind) {
+size_t model_row_bytes (const model *m, const backend *be, const model_layer *layer, row_kind kind) {
   const model_config *c = &m->config;
   switch (kind) {
     case ROWS_WINDOW: return be->kv_row_bytes(be, c->head_dim, c->rope_dim);
@@ -195,6 +177,11 @@ static size_t first_in_reach (const model *m, const model_layer *layer, row_kind
   size_t block = position / layer->ratio, back = kind == ROWS_INDEX_RAW ? layer->indexer.keys.lanes
                                                                        : layer->compressor.lanes;
   return block + 1 < back ? 0 : (block + 1 - back) * layer->ratio;
+}
+
+row_span model_row_span (const model *m, const model_layer *layer, row_kind kind, size_t position) {
+  size_t from = first_in_reach(m, layer, kind, position), to = rows_after(layer, kind, position);
+  return (row_span){ from / model_page_rows[kind], blocks_of(to, model_page_rows[kind]), from, to };
 }
 
 static ms_status check_storable (const model *m, const backend *be, ms_error *err) {
@@ -233,8 +220,8 @@ ms_status model_cache_open (const model *m, page_heap *heap, model_cache **out, 
   for (size_t i = 0; i < m->config.layers; i++)
     for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
       row_sequence *s = &cache->layers[i].rows[kind];
-      s->rows_per_page = page_rows[kind];
-      s->row_bytes = row_bytes_of(m, heap->be, &m->layers[i], kind);
+      s->rows_per_page = model_page_rows[kind];
+      s->row_bytes = model_row_bytes(m, heap->be, &m->layers[i], kind);
     }
   *out = cache;
   return MS_OK;
@@ -334,13 +321,12 @@ ms_status model_cache_plan (const model *m, const backend *be, size_t context, m
   for (size_t i = 0; i < m->config.layers; i++) {
     const model_layer *layer = &m->layers[i];
     for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
-      size_t row = row_bytes_of(m, be, layer, kind);
+      size_t row = model_row_bytes(m, be, layer, kind);
       if (row == 0) continue;
-      size_t rows = rows_after(layer, kind, context), kept = first_in_reach(m, layer, kind, context);
-      size_t pages = blocks_of(rows, page_rows[kind]) - kept / page_rows[kind];
-      size_t of_mark = blocks_of(rows_of_mark(m, layer, kind, context), page_rows[kind]);
-      sizes->rows += (uint64_t)pages * page_rows[kind] * row;
-      sizes->mark += (uint64_t)of_mark * page_rows[kind] * row;
+      row_span span = model_row_span(m, layer, kind, context);
+      size_t of_mark = blocks_of(rows_of_mark(m, layer, kind, context), model_page_rows[kind]);
+      sizes->rows += (uint64_t)(span.end - span.first) * model_page_rows[kind] * row;
+      sizes->mark += (uint64_t)of_mark * model_page_rows[kind] * row;
       if (kind == ROWS_POOLED || kind == ROWS_INDEX) growth += (double)row / (double)layer->ratio;
     }
   }

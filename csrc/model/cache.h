@@ -10,6 +10,7 @@
 
 #include <stdatomic.h>
 
+#include "../base/file.h"
 #include "../compute/backend.h"
 #include "weights.h"
 
@@ -51,5 +52,22 @@ typedef struct model_cache_sizes { uint64_t rows, per_token, mark; } model_cache
 
 ms_status model_cache_plan (const model *m, const backend *be, size_t context, model_cache_sizes *sizes,
                             ms_error *err);
+
+/*
+** The rows of a cache as one run of bytes, `rows` of model_cache_plan of them: the pages that a token behind
+** its position can reach, whole, layer by layer. Rows lie in it as they do in memory. `sink` takes them in order.
+*/
+typedef ms_status model_image_sink (void *user, const void *bytes, size_t count, ms_error *err);
+
+ms_status model_cache_write_image (const model_cache *cache, model_image_sink *sink, void *user, ms_error *err);
+
+/*
+** A cache at `position` whose pages are the bytes of *view from `offset` on, a multiple of 64. It takes the view
+** over and leaves it empty, and never writes to it: a page that is written to is copied first.
+** MS_EFORMAT: fewer bytes than its rows take, or a float that is NaN or infinite; the path of *view is named.
+** After a failure *view may be empty, and is still the caller's to close.
+*/
+ms_status model_cache_open_image (const model *m, page_heap *heap, size_t position, file_view *view, size_t offset,
+                                  model_cache **out, ms_error *err);
 
 #endif

@@ -108,6 +108,7 @@ static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_e
   const backend *be = engine->backend;
   model_describe(engine->model, &engine->info.model);
   engine->heap.be = engine->backend;
+  engine->access = o->access;
   engine->info.backend = be->name;
   engine->info.kernels = be->kernels;
   engine->info.numerics = numerics_names[be->numerics];
@@ -200,6 +201,7 @@ ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_pl
   plan->session = cache.rows + context * id + logits + MARK_LIMIT * (cache.mark + logits);
   plan->session += routing_count_bytes(engine);
   plan->per_token = cache.per_token + id;
+  TRY(snapshot_bytes(engine->model, engine->backend, context, &plan->saved, err));
   plan->scratch = model_runner_plan(engine->model, STEP_ROWS) + logits;
   return MS_OK;
 }

@@ -231,4 +231,5 @@ void step_end (ms_engine *engine) {
   }
   engine->step.count = 0;
   engine->in_flight = false;
+  uv_cond_broadcast(&engine->events);    /* a save may wait for it */
 }

@@ -15,6 +15,7 @@
 #include "../model/forward.h"
 #include "notifier.h"
 #include "sampler.h"
+#include "snapshot.h"
 #include "text.h"
 
 /*
@@ -53,9 +54,15 @@ struct ms_session {
   mark marks[MARK_LIMIT];                /* ascending */
   size_t mark_count;
   model_routing *routing;                /* its expert policy, shared with forks (routing.c); NULL: the model's way */
+  bool steered;                          /* some of its rows were read under a policy */
   uint64_t *expert_counts, counted;      /* [layers, experts] of `counted` rows; NULL until a step needs them */
 };
 
+/* Empty, without a cache and logits, in no list; session_free frees it. */
+ms_status session_new (ms_engine *engine, size_t context, ms_session **out, ms_error *err);
+void session_list (ms_session *session);               /* under the lock: it is now the caller's to release */
+/* Under the lock: what would be saved now, shared; snapshot_clear gives it up. */
+void session_snapshot (ms_session *session, snapshot *s);
 size_t session_read (const ms_session *session);
 /* The logits after the last token held, or NULL when it is unread or they are gone. */
 const float *session_current_logits (const ms_session *session);
@@ -178,6 +185,7 @@ typedef struct step {
 struct ms_engine {
   model *model;                          /* these never change */
   backend *backend;
+  ms_access access;                      /* to files: of the model and of saved sessions */
   ms_engine_info info;                   /* but info.threads: lock */
   ms_engine *next;                       /* registry's lock */
   uint64_t id;                           /* registry's lock */
@@ -199,6 +207,8 @@ struct ms_engine {
   ms_job *garbage_jobs;                  /* freed by engine_unlock, without the lock */
   ms_session *garbage_sessions;
   bool hosted;                           /* no thread: whoever waits computes; never changes */
+  bool has_fingerprint;                  /* made when a session is first saved or loaded */
+  model_fingerprint fingerprint;
   bool thread_runs, quit, in_flight, forked;
   bool set_threads;                      /* to `threads`, before the next step */
   size_t threads;
@@ -223,6 +233,8 @@ void engine_sweep (ms_engine *engine);
 bool engine_step (ms_engine *engine);
 bool step_form (ms_engine *engine);      /* false when there is nothing to do now */
 void step_end (ms_engine *engine);
+/* What saved sessions are compared with. Takes the lock. */
+ms_status engine_owner (ms_engine *engine, snapshot_owner *owner, ms_error *err);
 void engine_adopt (ms_engine *engine);   /* under the lock, in a child process */
 
 /* Engines whose locks a fork of the process must find free (registry.c). */

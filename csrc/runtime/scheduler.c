@@ -171,6 +171,7 @@ static void commit_item (ms_engine *engine, step_item *item) {
   const float *logits = NULL;
   if (item->count != 0 && item->logit_rows != 0)
     logits = engine->step.logits + (item->logit_row + item->logit_rows - 1) * engine->info.model.vocabulary;
+  session->steered = session->steered || (item->routing != NULL && item->count != 0);
   account(engine, item, session_commit(session, item->count, logits));
   if (item->count != 0) routing_count(session, engine->step.segments[item - engine->step.items].experts, item->count);
   bool reading = job->read != job->prefill_done;

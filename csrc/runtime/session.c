@@ -56,6 +56,7 @@ ms_status session_go_back (ms_session *session, size_t limit, ms_error *err) {
   else TRY(model_cache_open(engine->model, &engine->heap, &cache, err));
   model_cache_close(session->cache);
   session->cache = cache;
+  session->steered = session->steered && m != NULL;
   session->logits_at = 0;
   if (m != NULL && m->logits != NULL) {
     memory_free(session->logits);
@@ -251,7 +252,7 @@ void session_free (ms_session *session) {
   memory_free(session);
 }
 
-static ms_status session_new (ms_engine *engine, size_t context, ms_session **out, ms_error *err) {
+ms_status session_new (ms_engine *engine, size_t context, ms_session **out, ms_error *err) {
   ms_session *session = memory_new(1, sizeof *session);
   if (session == NULL) return fail_memory(err, sizeof *session, "a session");
   session->engine = engine;
@@ -261,8 +262,7 @@ static ms_status session_new (ms_engine *engine, size_t context, ms_session **ou
   return MS_OK;
 }
 
-/* Under the lock: the session is the caller's to release. */
-static void session_list (ms_session *session) {
+void session_list (ms_session *session) {
   ms_engine *engine = session->engine;
   session->next = engine->sessions;
   engine->sessions = session;
@@ -304,6 +304,7 @@ static void share (const ms_session *from, ms_session *to) {
   to->cache = model_cache_share(from->cache);
   to->reread_end = from->reread_end;
   to->routing = model_routing_retain(from->routing);
+  to->steered = from->steered;
   to->logits = memory_share(from->logits);
   to->logits_at = from->logits_at;
   for (size_t i = 0; i < from->mark_count; i++) {

@@ -35,6 +35,15 @@ return {
       errors = { "EINVAL", "EIO" },
       "a new session; memory is taken as tokens come. `EIO` when the model's files have changed" },
     { "engine:id", returns = "integer", "by which other Lua states of this process find it: `moonseek.attach`" },
+    { "engine:load_session",
+      arguments = { { "path", "string" } },
+      options = {
+        { "context", "integer", from = 1, unit = "tokens", default = "the saved session's", "what it can hold" },
+      },
+      returns = "Session",
+      errors = { "EFORMAT", "EMODEL", "EUNSUPPORTED", "ECTXFULL", "EINVAL", "ENOENT", "EIO", "ENOMEM" },
+      "a session that goes on from what `session:save` wrote, with the same bits. `EMODEL` for another model or other "
+        .. "numerics, `EFORMAT` for a damaged file. `docs/sessions.md`" },
     { "engine:close", "ends this handle; sessions keep the engine until the last is closed" },
   },
   classes = {
@@ -59,6 +68,7 @@ return {
       { "weights", "integer", "the tensors that are used; mapped, not read" },
       { "session", "integer", "at most, of one that holds `context` tokens, with the 8 places it can go back to" },
       { "per_token", "integer", "by which it grows" },
+      { "saved", "integer", "the file of a session that holds so many tokens" },
       { "scratch", "integer", "a step's rows, without the work space of the kernels" },
     } },
   },

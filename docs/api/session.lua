@@ -30,6 +30,12 @@ piece), or pieces.]],
       errors = { "EBUSY", "ENOMEM" },
       "a second session that holds and has read the same, at no cost until one of both changes; either may be closed "
         .. "first" },
+    { "session:save",
+      arguments = { { "path", "string" } },
+      returns = "true",
+      errors = { "EBUSY", "EINVAL", "ENOENT", "EIO", "ENOSPC" },
+      "writes it to a file that replaces `path` as a whole or not at all; what is unread is read first. "
+        .. "`docs/sessions.md`" },
     { "session:position", returns = "integer", "tokens held" },
     { "session:room", returns = "integer", "how many more fit" },
     { "session:tokens", returns = "Tokens", errors = { "ENOMEM" }, "a packed copy of them" },

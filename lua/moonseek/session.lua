@@ -1,4 +1,4 @@
---- The methods of a session that wait for a job: generate, stream, step, logits, score, choose.
+--- The methods of a session that wait for a job: generate, stream, step, logits, score, choose, save.
 -- C never waits longer than a slice, so that a hook of the host (Ctrl-C in the `lua` program) runs in between.
 local core = require "moonseek.core"
 
@@ -165,6 +165,18 @@ function session:choose(choices)
     if sums[i] > sums[best] then best = i end
   end
   return best, sums
+end
+
+--- Writes the session to a file, which replaces `path` as a whole; what is unread is read first. True.
+function session:save(path)
+  local right, message, code = core.check_save(self, path)
+  if not right then return nil, message, code end
+  local job, result
+  job, message, code = core.begin_read(self, "session:save")
+  if not job then return nil, message, code end
+  result, message, code = complete(job)
+  if not result then return nil, message, code end
+  return core.save(self, path)
 end
 
 return session

@@ -10,8 +10,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "../../csrc/runtime/runtime.h"
 
@@ -242,6 +244,42 @@ static int window_in_child (lua_State *L) {
   return 1;
 }
 
+/* killed_after(ms, f): runs f() again and again in a forked process, which is killed after so many milliseconds */
+static int window_killed_after (lua_State *L) {
+  double ms = luaL_checknumber(L, 1);
+  pid_t child = fork();
+  if (child < 0) return luaL_error(L, "no child");
+  if (child == 0) {
+    for (;;) {
+      lua_pushvalue(L, 2);
+      if (lua_pcall(L, 0, 0, 0) != 0) _exit(1);
+    }
+  }
+  usleep((useconds_t)(ms * 1000));
+  kill(child, SIGKILL);
+  int status;
+  waitpid(child, &status, 0);
+  lua_pushboolean(L, WIFSIGNALED(status));
+  return 1;
+}
+
+/* xxh3(bytes) -> the 8 bytes of its hash, little-endian */
+static int window_xxh3 (lua_State *L) {
+  size_t bytes;
+  const char *text = luaL_checklstring(L, 1, &bytes);
+  uint64_t hash = XXH3_64bits(text, bytes);
+  char out[8];
+  for (size_t i = 0; i < sizeof out; i++, hash >>= 8) out[i] = (char)(hash & 0xff);
+  lua_pushlstring(L, out, sizeof out);
+  return 1;
+}
+
+/* umask(mask) -> the one before */
+static int window_umask (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)umask((mode_t)luaL_checkinteger(L, 1)));
+  return 1;
+}
+
 /* {== Many threads =============================================================================== */
 
 enum { CROWD = 6, ROUNDS = 12 };
@@ -249,6 +287,7 @@ enum { CROWD = 6, ROUNDS = 12 };
 typedef struct member {
   pthread_t thread;
   ms_engine *engine;
+  const char *file;                      /* that all save to and load from; NULL: they do not */
   unsigned state;                        /* of a small generator: what this one does next */
   int seen;                              /* jobs that ended */
   char trouble[512];
@@ -277,6 +316,15 @@ static void follow (member *m, ms_job *job) {
   m->seen += ms_job_finished(job);
 }
 
+/* Whoever saves, the file is always one of them whole. */
+static void save_and_load (member *m, ms_session *session) {
+  ms_session *loaded;
+  ms_error err;
+  if (complain(m, ms_session_save(session, m->file, &err), &err, MS_EBUSY)) return;
+  if (complain(m, ms_session_load(m->engine, m->file, 0, &loaded, &err), &err, MS_ENOENT)) return;
+  ms_session_release(loaded);
+}
+
 static void play (member *m, ms_session *session) {
   int32_t tokens[96];
   ms_error err;
@@ -294,10 +342,12 @@ static void play (member *m, ms_session *session) {
     if (next_number(m, 2)) ms_job_descriptor(job, &err);
     size_t read = ms_session_read(session), position = ms_session_position(session);
     if (read > position) snprintf(m->trouble, sizeof m->trouble, "%zu of %zu tokens are read", read, position);
+    if (m->file != NULL && next_number(m, 3) == 0) save_and_load(m, session);
     follow(m, job);
     ms_engine_get_stats(m->engine, &stats);
     if (next_number(m, 3) == 0) ms_engine_set_threads(m->engine, 1 + next_number(m, 3), &err);
     ms_job_release(job);
+    if (m->file != NULL && next_number(m, 3) == 0) save_and_load(m, session);   /* the step may still be in flight */
   }
 }
 
@@ -311,7 +361,7 @@ static void *take_part (void *argument) {
   return NULL;
 }
 
-/* crowd(path, seed) -> jobs seen to their end by threads that share one engine | nil, message */
+/* crowd(path, seed [, file]) -> jobs seen to their end by threads that share one engine | nil, message */
 static int window_crowd (lua_State *L) {
   member members[CROWD] = { 0 };
   ms_engine_options options;
@@ -324,6 +374,7 @@ static int window_crowd (lua_State *L) {
   if (ms_engine_open(&options, &engine, &err) != MS_OK) return push_failure(L, &err);
   for (unsigned i = 0; i < CROWD; i++) {
     members[i].engine = engine;
+    members[i].file = luaL_optstring(L, 3, NULL);
     members[i].state = (unsigned)luaL_checkinteger(L, 2) * CROWD + i;
     if (pthread_create(&members[i].thread, NULL, take_part, &members[i]) != 0) return luaL_error(L, "no thread");
   }
@@ -349,6 +400,9 @@ static const luaL_Reg functions[] = {
   { "readable", window_readable },
   { "poll", window_poll },
   { "in_child", window_in_child },
+  { "killed_after", window_killed_after },
+  { "umask", window_umask },
+  { "xxh3", window_xxh3 },
   { "crowd", window_crowd },
   { NULL, NULL }
 };

@@ -98,6 +98,9 @@ local open_options = {
   on_progress = { function() end, "function" },
 }
 
+local saved = os.tmpname()
+teardown(function() os.remove(saved) end)
+
 local functions = {
   moonseek = {
     attach = { { 2 ^ 40, "" } },
@@ -111,6 +114,7 @@ local functions = {
   },
   engine = {
     close = {}, id = {}, info = {}, stats = {}, tokenizer = {},
+    load_session = { { "spec/data/session-1.saved" } },
     memory = { options = { context = { 100, "" } } },
     session = { options = { context = { 100, "" } } },
     set = { options = { threads = { 1, "" }, max_jobs = { 100, "" }, slice_ms = { 10, "1.5" } } },
@@ -118,6 +122,7 @@ local functions = {
   session = {
     append = { { { 1, 2 }, tokens_accepts } }, sync = { { { 1, 2 }, tokens_accepts } },
     close = {}, fork = {}, logits = {}, position = {}, rewind = { { 1 } }, room = {}, tokens = {},
+    save = { { saved } },
     routing = { options = { top_k = { 1, "" }, bias = { { 1 }, "table" }, disable = { { 1 }, "table" },
       layers = { {}, "table" } } },
     routing_stats = { options = { reset = { true, "boolean" } } },
