@@ -110,6 +110,21 @@ int32_t ms_tokenizer_control (const ms_tokenizer *tokenizer, const char *name, s
 /* The bytes of one id and whether it is a control token; NULL if there is no such id. */
 const char *ms_tokenizer_text (const ms_tokenizer *tokenizer, int32_t id, size_t *bytes, int *control);
 
+/* {== Prefix cache =============================================================================== */
+
+/*
+** A folder of saved prefixes that engines look into before a job reads, and into which they put what a job has
+** read: at least `minimum` tokens, up to the end of a prompt. The folder is made if it is missing. Beyond `budget`
+** bytes the least recently used go. Engines and processes share a folder freely; what is wrong with a file in it is
+** never the job's failure. Counted like an engine: an engine keeps the one it was opened with.
+*/
+typedef struct ms_cache ms_cache;
+typedef struct ms_cache_stats { uint64_t found, stored, removed, failed; } ms_cache_stats;   /* by this object */
+
+ms_status ms_cache_open (const char *folder, uint64_t budget, size_t minimum, ms_cache **cache, ms_error *err);
+void ms_cache_release (ms_cache *cache);
+void ms_cache_get_stats (ms_cache *cache, ms_cache_stats *stats);
+
 /* {== Engine ===================================================================================== */
 
 typedef enum ms_numerics { MS_FAST, MS_REFERENCE, MS_EXACT } ms_numerics;
@@ -129,6 +144,7 @@ typedef struct ms_engine_options {
   ms_access access;
   ms_check check;
   size_t threads;            /* MS_ALL_CORES: one a physical core; 0: none, whoever waits for a job computes */
+  ms_cache *cache;           /* NULL: none; stays the caller's handle too */
   ms_progress *progress;     /* called on this thread while opening; may be NULL */
   void *progress_user;
 } ms_engine_options;

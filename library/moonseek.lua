@@ -44,6 +44,16 @@
 ---@field check? boolean
 ---called while opening; what it raises is raised by `open`. It cannot yield
 ---@field on_progress? fun(phase: string, done: integer, total: integer)
+---prefixes that need not be read again
+---@field cache? moonseek.Cache
+
+---@class moonseek.CacheOptions
+---the folder, made if it is missing
+---@field dir string
+---what its files may take together; those not used for longest go
+---@field budget integer
+---newly read in one go that are worth a file, and unread ones that are worth a look
+---@field minimum? integer
 
 ---@class moonseek.MockOptions
 ---what it answers, one a request: a text, pieces, or a `MockAnswer`
@@ -111,6 +121,10 @@
 ---what it can hold
 ---@field context? integer
 
+---@class moonseek.LoadSessionOptions
+---what it can hold
+---@field context? integer
+
 ---@class moonseek.EngineInfo: moonseek.ModelInfo
 ---`"cpu"`
 ---@field backend string
@@ -148,6 +162,8 @@
 ---@field session integer
 ---by which it grows
 ---@field per_token integer
+---the file of a session that holds so many tokens
+---@field saved integer
 ---a step's rows, without the work space of the kernels
 ---@field scratch integer
 
@@ -272,6 +288,16 @@
 ---@field message string
 ---of the list above
 ---@field code moonseek.Code
+
+---@class moonseek.CacheStats
+---jobs that began with a stored prefix
+---@field found integer
+---files written
+---@field stored integer
+---files removed, for the budget's sake or because they were damaged
+---@field removed integer
+---files that could not be written
+---@field failed integer
 
 ---@class moonseek.EncodingOptions
 ---whether the model thinks, and how hard
@@ -444,6 +470,13 @@ function moonseek.open(options) end
 ---@return moonseek.Code? code
 function moonseek.attach(id) end
 
+---A folder in which engines keep the prompts that they have read.
+---@param options moonseek.CacheOptions
+---@return moonseek.Cache?
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.cache(options) end
+
 ---What the header of a model says, without opening it.
 ---@param path string
 ---@return moonseek.ModelInfo?
@@ -518,6 +551,15 @@ function engine:session(options) end
 ---by which other Lua states of this process find it: `moonseek.attach`
 ---@return integer
 function engine:id() end
+
+---a session that goes on from what `session:save` wrote, with the same bits. `EMODEL` for another model or other
+---numerics, `EFORMAT` for a damaged file. `docs/sessions.md`
+---@param path string
+---@param options? moonseek.LoadSessionOptions
+---@return moonseek.Session?
+---@return string? message
+---@return moonseek.Code? code
+function engine:load_session(path, options) end
 
 ---ends this handle; sessions keep the engine until the last is closed
 function engine:close() end
@@ -612,6 +654,13 @@ function session:rewind(position) end
 ---@return string? message
 ---@return moonseek.Code? code
 function session:fork() end
+
+---writes it to a file that replaces `path` as a whole or not at all; what is unread is read first. `docs/sessions.md`
+---@param path string
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function session:save(path) end
 
 ---tokens held
 ---@return integer
@@ -768,6 +817,17 @@ function job:events() end
 ---nothing is due at a time
 ---@return nil
 function job:timeout() end
+
+---A folder of prefixes that were read.
+---@class moonseek.Cache
+local cache = {}
+
+---what this object was used for
+---@return moonseek.CacheStats
+function cache:stats() end
+
+---ends this handle
+function cache:close() end
 
 ---Messages to tokens, as DeepSeek-V4 was trained on them.
 ---@class moonseek.Encoding

@@ -152,6 +152,7 @@ describe("the options in the table", function()
     if kind == "integer|string" then return "integer or string of digits" end
     if kind:find('^"') then return "string" end
     if kind:find("^fun") then return "function" end
+    if variables[kind:lower()] then return "moonseek." .. kind:lower() end
     return kind:match("^%l+$") or "table"
   end
 
@@ -209,8 +210,7 @@ describe("the options in the table", function()
       it("are required where " .. name .. " cannot do without", function()
         for option, row in pairs(options_of(fn)) do
           if row.required then
-            local bare = { fn[1], options = {} }
-            local ok, message = pcall(call, bare)
+            local ok, message = pcall(call, fn, option, nil)
             assert(not ok and message:find(("option '%s' is missing"):format(option), 1, true), tostring(message))
           end
         end

@@ -86,9 +86,11 @@ ms_tokens *push_tokens (lua_State *L);
 #define JOB "moonseek.job"
 #define LOGITS "moonseek.logits"
 #define RESULT "moonseek.result"
+#define CACHE "moonseek.cache"
 
 void register_tokens (lua_State *L);
 void register_tokenizer (lua_State *L);
+void register_cache (lua_State *L);
 void register_engine (lua_State *L);
 void register_session (lua_State *L);
 void register_logits (lua_State *L);

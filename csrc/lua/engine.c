@@ -84,7 +84,7 @@ static void progress (void *user, const char *phase, uint64_t done, uint64_t tot
   lua_replace(a->L, a->error);
 }
 
-enum { PATH, BACKEND, KERNELS, THREADS, NUMERICS, MMAP, CHECK, ON_PROGRESS, OPEN_OPTIONS };
+enum { PATH, BACKEND, KERNELS, THREADS, NUMERICS, MMAP, CHECK, ON_PROGRESS, CACHE_HANDLE, OPEN_OPTIONS };
 
 static const option open_rows[] = {
   [PATH] = { "path", OPTION_STRING, 1, 0, 0 },
@@ -94,7 +94,8 @@ static const option open_rows[] = {
   [NUMERICS] = { "numerics", OPTION_STRING, 0, 0, 0 },
   [MMAP] = { "mmap", OPTION_BOOLEAN, 0, 0, 0 },
   [CHECK] = { "check", OPTION_BOOLEAN, 0, 0, 0 },
-  [ON_PROGRESS] = { "on_progress", OPTION_FUNCTION, 0, 0, 0 }
+  [ON_PROGRESS] = { "on_progress", OPTION_FUNCTION, 0, 0, 0 },
+  [CACHE_HANDLE] = { "cache", OPTION_CACHE, 0, 0, 0 }
 };
 
 static const call open_call = { "moonseek.open", 1 };
@@ -117,6 +118,8 @@ static int apply_open_options (lua_State *L, int first, ms_engine_options *optio
   if (!lua_isnil(L, first + KERNELS)) options->kernels = lua_tostring(L, first + KERNELS);
   if (!lua_isnil(L, first + THREADS)) options->threads = (size_t)lua_tonumber(L, first + THREADS);
   if (!lua_isnil(L, first + MMAP)) options->access = lua_toboolean(L, first + MMAP) ? MS_MAP : MS_READ;
+  if (!lua_isnil(L, first + CACHE_HANDLE))
+    options->cache = check_open_from(L, first + CACHE_HANDLE, CACHE, &open_call);
   if (!lua_isnil(L, first + CHECK))
     options->check = lua_toboolean(L, first + CHECK) ? MS_CHECK_WEIGHTS : MS_CHECK_HEADER;
   return lua_isnil(L, first + NUMERICS) || read_numerics(lua_tostring(L, first + NUMERICS), &options->numerics, err);

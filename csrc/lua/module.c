@@ -37,6 +37,7 @@ int luaopen_moonseek_core (lua_State *L) {
   luaL_newlib(L, functions);
   register_tokens(L);
   register_tokenizer(L);
+  register_cache(L);
   register_engine(L);
   register_session(L);
   register_logits(L);

@@ -13,6 +13,7 @@ static const struct { int type; const char *name; } kinds[] = {
   [OPTION_STRING] = { LUA_TSTRING, "string" },
   [OPTION_TABLE] = { LUA_TTABLE, "table" },
   [OPTION_FUNCTION] = { LUA_TFUNCTION, "function" },
+  [OPTION_CACHE] = { LUA_TUSERDATA, CACHE },
   [OPTION_SEED] = { LUA_TNONE, "integer or string of digits" },   /* no type of Lua is the right one alone */
 };
 
@@ -108,6 +109,7 @@ static void check_type (lua_State *L, const call *from, const option *row) {
   lua_Number number = type == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
   const char *expected = kinds[row->kind].name;
   int right = row->kind == OPTION_SEED ? type == LUA_TNUMBER || type == LUA_TSTRING : type == kinds[row->kind].type;
+  if (row->kind == OPTION_CACHE) right = test_handle(L, -1, CACHE) != NULL;
   if (!right)
     raise_from(L, from, "option '%s': %s expected, got %s", row->name, expected, luaL_typename(L, -1));
   if (number != number) raise_from(L, from, "option '%s': %s expected, got nan", row->name, expected);

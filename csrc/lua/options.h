@@ -20,6 +20,7 @@ typedef enum option_kind {
   OPTION_STRING,            /* without a NUL byte */
   OPTION_TABLE,
   OPTION_FUNCTION,
+  OPTION_CACHE,             /* a handle of that type, perhaps closed */
   OPTION_SEED               /* 0 to 2^64-1: a number below 2^53, an integer of 5.4, or a string of digits */
 } option_kind;
 

@@ -77,6 +77,7 @@ no_tokenizer_lock:
 }
 
 static void free_engine (ms_engine *engine) {
+  ms_cache_release(engine->cache);
   model_runner_close(engine->runner);
   if (engine->backend != NULL) engine->backend->close(engine->backend);
   model_close(engine->model);
@@ -109,6 +110,7 @@ static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_e
   model_describe(engine->model, &engine->info.model);
   engine->heap.be = engine->backend;
   engine->access = o->access;
+  engine->cache = ms_cache_retain(o->cache);
   engine->info.backend = be->name;
   engine->info.kernels = be->kernels;
   engine->info.numerics = numerics_names[be->numerics];
@@ -153,6 +155,7 @@ static void end_engine (ms_engine *engine) {
   engine_wake(engine);
   engine_unlock(engine);
   if (runs) uv_thread_join(&engine->thread);
+  prefix_end(engine);
   uv_cond_destroy(&engine->events);
   uv_cond_destroy(&engine->work);
   uv_mutex_destroy(&engine->lock);

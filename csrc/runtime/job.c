@@ -345,6 +345,7 @@ ms_status ms_job_start (ms_session *session, const ms_generate_options *options,
   ms_job *made = NULL;
   *job = NULL;
   TRY(options_check(options, session->engine->info.model.vocabulary, err));
+  if (options->score == 0) prefix_find(session);   /* what is to be scored has to be read */
   ms_status status = job_new(session, options, &made, err);
   if (status == MS_OK) {
     engine_lock(session->engine);

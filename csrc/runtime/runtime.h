@@ -14,6 +14,7 @@
 #include "../base/status.h"
 #include "../model/forward.h"
 #include "notifier.h"
+#include "prefix_store.h"
 #include "sampler.h"
 #include "snapshot.h"
 #include "text.h"
@@ -189,6 +190,7 @@ struct ms_engine {
   ms_engine_info info;                   /* but info.threads: lock */
   ms_engine *next;                       /* registry's lock */
   uint64_t id;                           /* registry's lock */
+  ms_cache *cache;                       /* or NULL */
   page_heap heap;                        /* of all sessions; its count is atomic */
 
   uv_mutex_t tokenizer_lock;
@@ -207,6 +209,7 @@ struct ms_engine {
   ms_job *garbage_jobs;                  /* freed by engine_unlock, without the lock */
   ms_session *garbage_sessions;
   bool hosted;                           /* no thread: whoever waits computes; never changes */
+  prefix_writer writer;
   bool has_fingerprint;                  /* made when a session is first saved or loaded */
   model_fingerprint fingerprint;
   bool thread_runs, quit, in_flight, forked;
@@ -236,6 +239,15 @@ void step_end (ms_engine *engine);
 /* What saved sessions are compared with. Takes the lock. */
 ms_status engine_owner (ms_engine *engine, snapshot_owner *owner, ms_error *err);
 void engine_adopt (ms_engine *engine);   /* under the lock, in a child process */
+
+/* {== Prefixes =================================================================================== */
+
+void prefix_find (ms_session *session);  /* takes the lock: a stored prefix becomes read */
+/* Under the lock: `read` tokens of a job, up to a prompt's end, may be worth storing. */
+void prefix_offer (ms_session *session, size_t read);
+void prefix_write (ms_engine *engine);   /* under the lock, given back while it stores what was offered */
+void prefix_end (ms_engine *engine);     /* waits until what was offered is stored */
+void prefix_after_fork (ms_engine *engine);
 
 /* Engines whose locks a fork of the process must find free (registry.c). */
 ms_status registry_add (ms_engine *engine, ms_error *err);

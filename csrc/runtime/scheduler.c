@@ -176,7 +176,10 @@ static void commit_item (ms_engine *engine, step_item *item) {
   if (item->count != 0) routing_count(session, engine->step.segments[item - engine->step.items].experts, item->count);
   bool reading = job->read != job->prefill_done;
   if (reading) job_queue_prefill(job);
-  if (reading && logits != NULL) session_mark(session);
+  if (reading && logits != NULL) {
+    session_mark(session);
+    prefix_offer(session, job->read);
+  }
 
   event_node *node = item->drawn.node;
   if (node == NULL) {
@@ -247,6 +250,7 @@ bool engine_step (ms_engine *engine) {
   engine->in_flight = true;              /* also while the step is formed: other threads of the host keep out */
   bool stepped = run_step(engine);
   engine->in_flight = false;
+  prefix_write(engine);
   fesetenv(&before);
   uv_cond_broadcast(&engine->events);    /* another thread that waits may step next */
   return stepped;
@@ -272,6 +276,7 @@ ms_status engine_start (ms_engine *engine, ms_error *err) {
 void engine_adopt (ms_engine *engine) {
   bool in_flight = engine->in_flight;
   engine->forked = engine->thread_runs = false;
+  prefix_after_fork(engine);
   if (in_flight) {
     engine->runner = NULL;
     engine->scratch = (sampler_scratch){ 0 };

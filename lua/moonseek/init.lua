@@ -7,6 +7,7 @@ local moonseek = {
   version = core.version,
   open = core.open,
   attach = core.attach,
+  cache = core.cache,
   probe = core.probe,
   tokenizer = core.tokenizer,
   tokens = core.tokens,

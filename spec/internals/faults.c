@@ -8,6 +8,7 @@
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 
 #include "../../csrc/base/clock.h"
@@ -53,10 +54,25 @@ static int failing_create (uv_thread_t *thread, const uv_thread_options_t *optio
   return fails(&threads) ? UV_EAGAIN : system_threads.create(thread, options, run, argument);
 }
 
-static int failing_file (int code) {
+/* How calls on files fail: by this errno; 0: by the usual one of each; SHORT: half of what was to be written is. */
+static atomic_int file_fault;
+
+enum { SHORT = -1 };
+
+static const struct { const char *name; int code; } file_faults[] = {
+  { "ENOSPC", ENOSPC }, { "EDQUOT", EDQUOT }, { "EIO", EIO }, { "EINTR", EINTR }, { "short", SHORT }
+};
+
+static int failing_file (int usual) {
   if (!fails(&files)) return 0;
-  errno = code;
+  int code = atomic_load(&file_fault);
+  errno = code > 0 ? code : usual;
   return 1;
+}
+
+/* Of a call that no signal interrupts. */
+static int failing_steadily (int usual) {
+  return atomic_load(&file_fault) != EINTR && failing_file(usual);
 }
 
 static int failing_open (const char *path, int flags) {
@@ -64,7 +80,7 @@ static int failing_open (const char *path, int flags) {
 }
 
 static int failing_stat (int descriptor, struct stat *out) {
-  return failing_file(EIO) ? -1 : system_files.stat(descriptor, out);
+  return failing_steadily(EIO) ? -1 : system_files.stat(descriptor, out);
 }
 
 static ssize_t failing_read (int descriptor, void *out, size_t bytes, off_t offset) {
@@ -72,7 +88,30 @@ static ssize_t failing_read (int descriptor, void *out, size_t bytes, off_t offs
 }
 
 static void *failing_map (size_t bytes, int descriptor) {
-  return failing_file(ENOMEM) ? MAP_FAILED : system_files.map(bytes, descriptor);
+  return failing_steadily(ENOMEM) ? MAP_FAILED : system_files.map(bytes, descriptor);
+}
+
+/* Linux closes the descriptor whatever it answers. */
+static int failing_close (int descriptor) {
+  int closed = system_files.close(descriptor);
+  return failing_file(EIO) ? -1 : closed;
+}
+
+static int failing_stat_path (const char *path, struct stat *out) {
+  return failing_steadily(EACCES) ? -1 : system_files.stat_path(path, out);
+}
+
+static ssize_t failing_write (int descriptor, const void *bytes, size_t count, off_t offset) {
+  if (!failing_file(EIO)) return system_files.write_at(descriptor, bytes, count, offset);
+  return atomic_load(&file_fault) == SHORT ? system_files.write_at(descriptor, bytes, (count + 1) / 2, offset) : -1;
+}
+
+static int failing_sync (int descriptor) {
+  return failing_file(EIO) ? -1 : system_files.sync(descriptor);
+}
+
+static int failing_rename (const char *from, const char *to) {
+  return failing_steadily(EXDEV) ? -1 : system_files.rename(from, to);
 }
 
 static atomic_uint_least64_t clock_offset;
@@ -87,10 +126,9 @@ static void install (void) {
   system_files = file_table;
   memory_table.allocate = failing_allocate;
   thread_table.create = failing_create;
-  file_table.open = failing_open;
-  file_table.stat = failing_stat;
-  file_table.read_at = failing_read;
-  file_table.map = failing_map;
+  file_table = (file_system){ failing_open, failing_stat, failing_read, failing_map, system_files.unmap,
+                              failing_close, failing_stat_path, failing_write, failing_sync, failing_rename,
+                              system_files.unlink };
   clock_table.now = moved_clock;
 }
 
@@ -106,7 +144,7 @@ static int window_fail_threads_later (lua_State *L) {
   return set_fault(L, &threads);
 }
 
-/* fail_files_later(n [, for ever]): alike for open, stat, read and map */
+/* fail_files_later(n [, for ever]): alike for calls on files, but unmapping and removing */
 static int window_fail_files_later (lua_State *L) {
   return set_fault(L, &files);
 }
@@ -117,6 +155,33 @@ static int window_advance_clock (lua_State *L) {
   return 0;
 }
 
+/*
+** fail_file(n, task [, fault]) -> was there an n-th call on a file, and what task() returned while it failed.
+** fault: "ENOSPC", "EDQUOT", "EIO", "EINTR" (of calls that can be interrupted), "short" (of writing; others fail).
+*/
+static int window_fail_file (lua_State *L) {
+  const char *name = luaL_optstring(L, 3, "");
+  int code = 0;
+  for (size_t i = 0; i < sizeof file_faults / sizeof *file_faults; i++)
+    if (strcmp(file_faults[i].name, name) == 0) code = file_faults[i].code;
+  atomic_store(&file_fault, code);
+  lua_pushcfunction(L, window_fail_files_later);
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 0);
+  lua_settop(L, 2);
+  int raised = lua_pcall(L, 0, LUA_MULTRET, 0);
+  lua_pushcfunction(L, window_fail_files_later);
+  lua_pushinteger(L, 0);
+  lua_call(L, 1, 1);                       /* whether it was reached */
+  atomic_store(&file_fault, 0);
+  if (raised) {
+    lua_pop(L, 1);
+    return lua_error(L);
+  }
+  lua_insert(L, 2);
+  return lua_gettop(L) - 1;
+}
+
 static int window_unset_environment (lua_State *L) {
   unsetenv(luaL_checkstring(L, 1));
   return 0;
@@ -124,6 +189,7 @@ static int window_unset_environment (lua_State *L) {
 
 static const luaL_Reg functions[] = {
   { "advance_clock", window_advance_clock },
+  { "fail_file", window_fail_file },
   { "fail_files_later", window_fail_files_later },
   { "fail_later", window_fail_later },
   { "fail_threads_later", window_fail_threads_later },

@@ -268,83 +268,6 @@ static int window_peak_memory (lua_State *L) {
   return 1;
 }
 
-static file_system real_files;
-static int fault;                      /* an errno; 0: the call's usual one; SHORT: half of what was to be written */
-
-enum { SHORT = -1 };
-
-static const struct { const char *name; int code; } faults[] = {
-  { "ENOSPC", ENOSPC }, { "EDQUOT", EDQUOT }, { "EIO", EIO }, { "EINTR", EINTR }, { "short", SHORT }
-};
-
-/* Whether this call goes wrong, by `fault` or, when there is none, by `usual`. */
-static int goes_wrong (int usual) {
-  if (is_allowed()) return 0;
-  errno = fault > 0 ? fault : usual;
-  return 1;
-}
-
-static int failing_open (const char *path, int flags) {
-  return goes_wrong(EMFILE) ? -1 : real_files.open(path, flags);
-}
-
-static int failing_stat (int descriptor, struct stat *out) {
-  return fault != EINTR && goes_wrong(EIO) ? -1 : real_files.stat(descriptor, out);
-}
-
-static ssize_t failing_read (int descriptor, void *out, size_t bytes, off_t offset) {
-  return goes_wrong(EIO) ? -1 : real_files.read_at(descriptor, out, bytes, offset);
-}
-
-static void *failing_map (size_t bytes, int descriptor) {
-  return fault != EINTR && goes_wrong(ENOMEM) ? (void *)-1 : real_files.map(bytes, descriptor);
-}
-
-/* Linux closes the descriptor whatever it answers. */
-static int failing_close (int descriptor) {
-  int closed = real_files.close(descriptor);
-  return goes_wrong(EIO) ? -1 : closed;
-}
-
-static int failing_stat_path (const char *path, struct stat *out) {
-  return fault != EINTR && goes_wrong(EACCES) ? -1 : real_files.stat_path(path, out);
-}
-
-static ssize_t failing_write (int descriptor, const void *bytes, size_t count, off_t offset) {
-  if (!goes_wrong(EIO)) return real_files.write_at(descriptor, bytes, count, offset);
-  return fault == SHORT ? real_files.write_at(descriptor, bytes, (count + 1) / 2, offset) : -1;
-}
-
-static int failing_sync (int descriptor) {
-  return goes_wrong(EIO) ? -1 : real_files.sync(descriptor);
-}
-
-static int failing_rename (const char *from, const char *to) {
-  return fault != EINTR && goes_wrong(EXDEV) ? -1 : real_files.rename(from, to);
-}
-
-/*
-** fail_file(n, task [, fault]) -> was there an n-th call on a file, and what task() returned while it failed.
-** fault: "ENOSPC", "EDQUOT", "EIO", "EINTR" (of calls that can be interrupted), "short" (of writing; others fail).
-*/
-static int window_fail_file (lua_State *L) {
-  const char *name = luaL_optstring(L, 3, "");
-  fault = 0;
-  for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-    if (strcmp(faults[i].name, name) == 0) fault = faults[i].code;
-  lua_settop(L, 2);
-  real_files = file_table;
-  memset(&account, 0, sizeof account);
-  account.failing = (size_t)luaL_checkinteger(L, 1);
-  file_table = (file_system){ failing_open, failing_stat, failing_read, failing_map, real_files.unmap,
-                              failing_close, failing_stat_path, failing_write, failing_sync, failing_rename,
-                              real_files.unlink };
-  int raised = lua_pcall(L, 0, LUA_MULTRET, 0);
-  file_table = real_files;
-  if (raised) return lua_error(L);
-  return push_reached(L, lua_gettop(L) - 1);
-}
-
 /* descriptors() -> how many this process has open */
 static int window_descriptors (lua_State *L) {
   DIR *listing = opendir("/proc/self/fd");
@@ -365,7 +288,6 @@ void register_format_internals (lua_State *L) {
     { "official_name", window_official_name },
     { "config", window_config },
     { "fail_allocation", window_fail_allocation },
-    { "fail_file", window_fail_file },
     { "peak_memory", window_peak_memory },
     { "descriptors", window_descriptors },
     { NULL, NULL }

@@ -95,11 +95,14 @@ generation.max_tokens[1] = 0
 local open_options = {
   path = { tiny.path, "" }, backend = { "cpu", "" }, kernels = { "scalar", "" }, threads = { 1, "" },
   numerics = { "exact", "" }, mmap = { false, "boolean" }, check = { true, "boolean" },
-  on_progress = { function() end, "function" },
+  on_progress = { function() end, "function" }, cache = { nil, "" },
 }
 
-local saved = os.tmpname()
-teardown(function() os.remove(saved) end)
+local saved, prefixes = os.tmpname(), support.temporary_folder()
+teardown(function()
+  os.remove(saved)
+  support.remove(prefixes)
+end)
 
 local functions = {
   moonseek = {
@@ -107,6 +110,7 @@ local functions = {
     mock = { options = { answers = { {}, "table" }, answer = { function() end, "function" },
       choose = { function() end, "function" }, context = { 100, "" }, token_ms = { 5, "" } } },
     open = { options = open_options, required = "path" },
+    cache = { options = { dir = { prefixes, "" }, budget = { 1, "" }, minimum = { 1, "" } }, required = "dir" },
     probe = { { tiny.path } },
     tokenizer = { { tiny.path } },
     tokens = { { { 1, 2 }, tokens_accepts } },
@@ -135,12 +139,14 @@ local functions = {
     resume = {}, timeout = {}, wait = { { 0 } },
   },
   logits = { bytes = {}, top = { { 3 } } },
+  cache = { close = {}, stats = {} },
 }
 
 local function owners()
   local session, engine = tiny.session()
   local logits = assert(session:logits())
   return { moonseek = moonseek, engine = engine, session = session, logits = logits,
+           cache = assert(moonseek.cache { dir = prefixes, budget = 1 }),
            job = assert(session:start { max_tokens = 0 }) }, session
 end
 
