@@ -3,7 +3,7 @@ return {
   class = "Encoding",
   variable = "encoding",
   about = "Messages to tokens, as DeepSeek-V4 was trained on them.",
-  text = "`docs/conversation.md` shows what these are for. What is wrong in a message is `EINVAL` and `message N: ...`.",
+  text = "`docs/conversation.md` shows what these are for. What is wrong in a message: `EINVAL` and `message N: ...`.",
   functions = {
     { "encoding.pieces",
       arguments = { { "messages", "Message[]" }, { "options", "EncodingOptions?" } },

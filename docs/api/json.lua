@@ -42,7 +42,8 @@ Objects are tables that remember the order of their keys, arrays are lists, both
     } },
     { "JsonWriting", options = true, text = "Options of `json.encode` and `json.encode_member`:", fields = {
       { "python", "boolean", default = "false",
-        "what Python's `json.dumps(value, ensure_ascii=False)` gives after reading the same text: `1e3` becomes `1000.0`" },
+        "what Python's `json.dumps(value, ensure_ascii=False)` gives after reading the same text: `1e3` becomes "
+          .. "`1000.0`" },
       { "first", "string[]", "keys that come first in plain tables" },
     } },
   },

@@ -39,8 +39,8 @@ return {
       arguments = { { "id", "integer" } },
       returns = "Engine",
       errors = { "ENOENT" },
-      "Another handle of an engine that is open in this process, by its `engine:id()`: for another Lua state, in any thread. "
-        .. "Weights, threads and limits are shared." },
+      "Another handle of an engine that is open in this process, by its `engine:id()`: for another Lua state, in any "
+        .. "thread. Weights, threads and limits are shared." },
     { "moonseek.cache",
       options = {
         { "dir", "string", required = true, "the folder, made if it is missing" },

@@ -80,8 +80,8 @@ piece), or pieces.]],
       arguments = { { "tokens", "AnyTokens" } },
       returns = "number[]",
       errors = { "EBUSY", "EINVAL", "ECTXFULL", "ENOENT", "EFORMAT", "EIO" },
-      "the log-probability of each of `tokens` behind what the session holds. The session is unchanged; what was unread "
-        .. "is read" },
+      "the log-probability of each of `tokens` behind what the session holds. The session is unchanged; what was "
+        .. "unread is read" },
     { "session:choose",
       arguments = { { "choices", "AnyTokens[]" } },
       returns = { { "index", "integer", "the likeliest continuation, the first of equals" },

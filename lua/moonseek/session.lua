@@ -64,8 +64,9 @@ end
 --- On an engine without threads: computes one step here and gives the next event of this session's generation, false
 -- while there is none yet. Without a generation under way it begins one, so the event after the last is a new first.
 function session:step(options)
-  local job, message, code = core.stepping(self), nil, nil
+  local job = core.stepping(self)
   if not job then
+    local message, code
     job, message, code = core.begin_step(self, options)
     if not job then return nil, message, code end
   elseif not job:dirty() then
@@ -149,8 +150,8 @@ local function check_distinct(from, forks)
   end
 end
 
---- Which of `choices` is the likeliest continuation: its place, and the sums of log-probabilities of all. No normalisation
--- by length; of equal sums the first. The session is unchanged; what was unread is read.
+--- Which of `choices` is the likeliest continuation: its place, and the sums of log-probabilities of all. No
+-- normalisation by length; of equal sums the first. The session is unchanged; what was unread is read.
 function session:choose(choices)
   core.check_session(self, "session:choose")
   if type(choices) ~= "table" or #choices == 0 then

@@ -25,7 +25,8 @@ describe("attach", function()
     for _, gone in ipairs { id, 0, 2 ^ 52 } do
       local other, message, code = moonseek.attach(gone)
       assert.is_nil(other)
-      assert.equal(("no engine of this process has the id %.0f: it was closed, or belongs to another"):format(gone), message)
+      assert.equal(("no engine of this process has the id %.0f: it was closed, or belongs to another"):format(gone),
+        message)
       assert.equal("ENOENT", code)
     end
     for _, wrong in ipairs { -1, 1.5, "x", {}, false } do

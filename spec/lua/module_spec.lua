@@ -135,8 +135,8 @@ local functions = {
     choose = { { { { 1 }, { 2 } }, tokens_accepts } },
   },
   job = {
-    cancel = {}, close = {}, dirty = {}, events = {}, finished = {}, getfd = {}, pause = {}, poll = {}, pollfd = {}, result = {},
-    resume = {}, timeout = {}, wait = { { 0 } },
+    cancel = {}, close = {}, dirty = {}, events = {}, finished = {}, getfd = {}, pause = {}, poll = {}, pollfd = {},
+    result = {}, resume = {}, timeout = {}, wait = { { 0 } },
   },
   logits = { bytes = {}, top = { { 3 } } },
   cache = { close = {}, stats = {} },

@@ -160,7 +160,8 @@ describe("choose", function()
 
   it("raises when there is nothing to choose, or no difference", function()
     local session = open(tiny.tokens(10))
-    for _, wrong in ipairs { {}, { {} }, { { 1 }, {} }, { { 1 }, { 1 } }, { { 1, 2 }, { 3 }, { 1, 2 } }, 7, "yes", false } do
+    local wrongs = { {}, { {} }, { { 1 }, {} }, { { 1 }, { 1 } }, { { 1, 2 }, { 3 }, { 1, 2 } }, 7, "yes", false }
+    for _, wrong in ipairs(wrongs) do
       assert.has_error(function() session:choose(wrong) end)
     end
     local _, message = pcall(session.choose, session, { { 1, 2 }, { 3 }, { 1, 2 } })
