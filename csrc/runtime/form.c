@@ -211,8 +211,7 @@ bool step_form (ms_engine *engine) {
   if (place(engine, &err) != MS_OK) {
     for (size_t i = 0; i < s->count; i++) job_fail(s->items[i].job, &err);
     step_end(engine);
-    s->segment_count = s->rows = 0;
-    return true;                         /* others may be able to run */
+    s->segment_count = s->rows = 0;      /* an empty step: others may be able to run after it */
   }
   s->set_threads = engine->set_threads && s->segment_count != 0;
   s->threads = engine->threads;
