@@ -18,7 +18,12 @@ void push_count (lua_State *L, uint64_t count) {
 #endif
 }
 
+/* Place 0 says whose it is: the debug library may have put another table there. */
 void set_companion (lua_State *L, int userdata) {
+  void *owner = lua_touserdata(L, userdata);
+  userdata = lua_absindex(L, userdata);
+  lua_pushlightuserdata(L, owner);
+  lua_rawseti(L, -2, 0);
 #if LUA_VERSION_NUM >= 504
   lua_setiuservalue(L, userdata, 1);
 #elif LUA_VERSION_NUM >= 502
@@ -28,7 +33,8 @@ void set_companion (lua_State *L, int userdata) {
 #endif
 }
 
-void push_companion (lua_State *L, int userdata) {
+int find_companion (lua_State *L, int userdata) {
+  const void *owner = lua_touserdata(L, userdata);
 #if LUA_VERSION_NUM >= 504
   lua_getiuservalue(L, userdata, 1);
 #elif LUA_VERSION_NUM >= 502
@@ -36,6 +42,18 @@ void push_companion (lua_State *L, int userdata) {
 #else
   lua_getfenv(L, userdata);
 #endif
+  if (lua_istable(L, -1)) {
+    lua_rawgeti(L, -1, 0);
+    int own = lua_touserdata(L, -1) == owner;
+    lua_pop(L, 1);
+    if (own) return 1;
+  }
+  lua_pop(L, 1);
+  return 0;
+}
+
+void push_companion (lua_State *L, int userdata) {
+  if (!find_companion(L, userdata)) luaL_error(L, "an object's user value was changed: it cannot be used");
 }
 
 int push_failure (lua_State *L, const ms_error *err) {

@@ -30,7 +30,8 @@ void push_count (lua_State *L, uint64_t count);
 
 /* A user value that keeps one Lua table alive with a userdata. */
 void set_companion (lua_State *L, int userdata);     /* pops a table */
-void push_companion (lua_State *L, int userdata);    /* pushes it */
+int find_companion (lua_State *L, int userdata);     /* pushes it, or returns 0: the debug library has changed it */
+void push_companion (lua_State *L, int userdata);    /* pushes it, or raises */
 
 /* {== Failure ==================================================================================== */
 

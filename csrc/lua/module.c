@@ -33,7 +33,23 @@ static const luaL_Reg functions[] = {
 __attribute__((visibility("default")))
 int luaopen_moonseek_core (lua_State *L);
 
+/*
+** Another copy of this library in the same state, from another path, shares the names of types with this one and
+** nothing else: each would take the other's objects for its own.
+*/
+static void refuse_second_copy (lua_State *L) {
+  static const char self;
+  static const char key[] = "moonseek.copy";
+  lua_getfield(L, LUA_REGISTRYINDEX, key);
+  if (!lua_isnil(L, -1) && lua_touserdata(L, -1) != &self)
+    luaL_error(L, "another copy of moonseek.core is loaded already, from another file: package.cpath finds two");
+  lua_pop(L, 1);
+  lua_pushlightuserdata(L, (void *)(uintptr_t)&self);
+  lua_setfield(L, LUA_REGISTRYINDEX, key);
+}
+
 int luaopen_moonseek_core (lua_State *L) {
+  refuse_second_copy(L);
   luaL_newlib(L, functions);
   register_tokens(L);
   register_tokenizer(L);

@@ -39,7 +39,7 @@ int push_stepping (lua_State *L, int session) {
 }
 
 static void end_stream (lua_State *L, int session) {
-  push_companion(L, session);
+  if (!find_companion(L, session)) return;
   lua_rawgeti(L, -1, HELD_STREAM);
   lua_rawgeti(L, -1, 1);
   handle *job = lua_touserdata(L, -1);
