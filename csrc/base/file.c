@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -276,6 +277,13 @@ char *file_path_join (const char *folder, const char *name) {
   path[length] = '/';
   memcpy(path + length + 1, name, rest);
   return path;
+}
+
+ms_status file_path_absolute (const char *path, char **out, ms_error *err) {
+  char resolved[PATH_MAX];
+  if (realpath(path, resolved) == NULL) return fail_system(err, errno, path, "find");
+  *out = memory_string(resolved, strlen(resolved));
+  return *out == NULL ? fail_memory(err, strlen(resolved), "a path") : MS_OK;
 }
 
 ms_status file_is_folder (const char *path, int *is_folder, ms_error *err) {

@@ -78,6 +78,8 @@ void file_writer_close (file_writer *w);            /* removes what was not comm
 
 /* folder + "/" + name as a new string; NULL when memory runs out. */
 char *file_path_join (const char *folder, const char *name);
+/* *out: a new string, the same file or folder from the root of the file system. */
+ms_status file_path_absolute (const char *path, char **out, ms_error *err);
 /* MS_OK when `path` is a folder; MS_ENOENT, MS_EIO, or MS_EINVAL when it is something else. */
 ms_status file_is_folder (const char *path, int *is_folder, ms_error *err);
 
