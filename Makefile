@@ -119,6 +119,11 @@ test-kill: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
 	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_KILLS=5000 lua5.4 /usr/bin/busted --filter=F08 spec/runtime/saving_spec.lua
 
+##  make test-states     ten thousand Lua states, in four threads, that end with jobs in flight (minutes)
+test-states: needed-to-test
+	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
+	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_FUZZ=50 SPECS=spec/host/states_spec.lua tools/test.sh lua5.4:lua5.4
+
 spec-modules: $(SPEC_MODULES)
 
 ##  make bench      reading and generating speed, CPU seconds and memory on the pocket model
@@ -170,6 +175,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo test test-sanitize test-threads test-kill spec-modules bench memory evaluate oracle \
-        reference install clean help
+.PHONY: all needed needed-to-test demo test test-sanitize test-threads test-kill test-states spec-modules bench memory \
+        evaluate oracle reference install clean help
 .SECONDARY:

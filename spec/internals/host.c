@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/time.h>
+#include <unistd.h>
 #if defined(__SSE__)
 #include <xmmintrin.h>
 #endif
@@ -144,13 +145,14 @@ static int with_mode (lua_State *L) {
   return raised ? lua_error(L) : lua_gettop(L) - 1;
 }
 
-/* with_locale(name, task) -> what task() returns while the program has this locale; nothing if it is not there */
+/* with_locale(name, task) -> what task(decimal point) returns in this locale; nothing if the system lacks it */
 static int with_locale (lua_State *L) {
   char before[64];
   snprintf(before, sizeof before, "%s", setlocale(LC_ALL, NULL));
   if (setlocale(LC_ALL, luaL_checkstring(L, 1)) == NULL) return 0;
   lua_settop(L, 2);
-  int raised = lua_pcall(L, 0, LUA_MULTRET, 0);
+  lua_pushstring(L, localeconv()->decimal_point);
+  int raised = lua_pcall(L, 1, LUA_MULTRET, 0);
   setlocale(LC_ALL, before);
   return raised ? lua_error(L) : lua_gettop(L) - 1;
 }
@@ -189,7 +191,13 @@ static int set_environment (lua_State *L) {
   return 0;
 }
 
+static int change_folder (lua_State *L) {
+  lua_pushboolean(L, chdir(luaL_checkstring(L, 1)) == 0);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
+  { "change_folder", change_folder },
   { "fail_lua_later", fail_lua_later },
   { "floating_point", floating_point },
   { "in_short_state", in_short_state },
