@@ -102,8 +102,8 @@ test-sanitize: needed-to-test
 ##  make test-threads    the specs of threads, jobs and hosts under ThreadSanitizer
 # The kernels, which touch what a stage gives them and nothing else, are left as they are: seven times as fast. TSan
 # cannot follow a child of a process with threads, so the specs of forks (L13, "process") stay out.
-THREADED = --filter-out=L13 --filter-out=process spec/runtime spec/lua/host_spec.lua spec/lua/job_spec.lua \
-           spec/lua/engine_spec.lua spec/host
+THREADED = --filter-out=L13 --filter-out=process spec/runtime spec/host spec/lua/host_spec.lua spec/lua/job_spec.lua \
+           spec/lua/attach_spec.lua spec/lua/step_spec.lua spec/lua/faults_spec.lua
 test-threads: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory BUILD=$(BUILD)/threads ABIS=5.4 CFLAGS="-O2 -g -fsanitize=thread" \
 	  KERNELS=-fno-sanitize=thread LDFLAGS=-fsanitize=thread spec-modules

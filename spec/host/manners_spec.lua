@@ -69,7 +69,7 @@ describe("L15: signals", function()
   end)
 end)
 
-describe("L16: the processor's modes", function()
+describe("L16: floating-point modes", function()
   for _, mode in ipairs { "round up", "traps", "flush" } do
     it(("of a host that uses %q change no result, and are its own afterwards"):format(mode), function()
       for _, numerics in ipairs { "fast", "reference", "exact" } do

@@ -78,6 +78,23 @@ describe("L11, L14: states closed one after the other, in several threads at onc
     ]]
   end)
 
+  it("all attached to one engine, which works on", function()
+    local before = measure()
+    local engine = tiny.open { threads = 2 }
+    local expected = tiny.scenario(engine)
+    local script = prelude .. ("engine = assert(moonseek.attach(%d))\n"):format(engine:id()) .. [[
+      session, job = busy(engine, 300)
+      other, done = busy(engine, 3)
+      done:wait(1000)
+      return "left"
+    ]]
+    assert.same({ "left", "left", "left", "left" }, internals.in_states(script, threads, rounds))
+    assert.equal(expected, tiny.scenario(engine))
+    assert.same({ 0, 0 }, { engine:stats().sessions, engine:stats().jobs })
+    engine:close()
+    assert.same(before, measure())
+  end)
+
   it("by an error in the middle", function()
     internals.in_states(prelude .. "error 'x'", threads, 2)
     local before = measure()
