@@ -24,6 +24,8 @@
 
 ---@alias moonseek.Event moonseek.Prefill|moonseek.Token|moonseek.Done|moonseek.Error
 
+---@alias moonseek.ChatEvent moonseek.ChatPrefill|moonseek.ChatReasoning|moonseek.ChatText|moonseek.ChatCallDelta|moonseek.ChatCall|moonseek.ChatDone|moonseek.ChatError
+
 ---@alias moonseek.ParserEvent moonseek.ReasoningPart|moonseek.TextPart|moonseek.CallDelta|moonseek.CallDone
 
 ---@class moonseek.OpenOptions
@@ -298,6 +300,147 @@
 ---@field removed integer
 ---files that could not be written
 ---@field failed integer
+
+---@class moonseek.ChatTurnOptions
+---whether the model thinks, and how hard
+---@field thinking? "off"|"low"|"high"|"max"
+---of reasoning at most: there it is closed, and the answer follows
+---@field thinking_budget? integer
+---reasoning and answer together; by default until the context is full
+---@field max_tokens? integer
+---that have to be free for the answer
+---@field reserve? integer
+---that the model may call: `{ name =, description =, parameters = }`
+---@field tools? table[]
+---as `session:generate`, as all that follow
+---@field temperature? number
+---@field top_k? integer
+---@field top_p? number
+---@field min_p? number
+---@field seed? integer|string
+---@field repetition_penalty? number
+---@field frequency_penalty? number
+---@field presence_penalty? number
+---@field logit_bias? table<integer, number>
+---also within the reasoning
+---@field stop? (string|integer)[]
+---of the whole turn
+---@field deadline_ms? integer
+---@field priority? integer
+---hears every event
+---@field on_event? fun(event: moonseek.ChatEvent)
+---gives the messages to go on with when the context is full; ready-made: `moonseek.chat.policies.drop_oldest`,
+---`keep_ends`, `summarise_oldest`
+---@field on_full? fun(messages: moonseek.Message[], full: moonseek.ChatFull): moonseek.Message[]
+
+---@class moonseek.ChatOptions: moonseek.ChatTurnOptions
+---the rules
+---@field system? string
+---a JSON schema that is shown to the model
+---@field response_format? table
+---to begin with
+---@field messages? moonseek.Message[]
+---of the session, when an engine is given
+---@field context? integer
+---of the checkpoint, as `moonseek.encoding` takes it, like the next two
+---@field generation? "0731"|"preview"
+---@field drop_thinking? boolean
+---@field escape_tool_results? boolean
+---an answer that DeepSeek's parser would refuse is `EFORMAT`
+---@field strict? boolean
+
+---@class moonseek.ChatAnswer
+---the answer
+---@field text string
+---empty without any
+---@field reasoning string
+---in their order, each with an `id`
+---@field tool_calls moonseek.ToolCall[]
+---after the last two the answer is not kept in the chat
+---@field finish_reason "stop"|"length"|"tool_calls"|"cancel"|"deadline"
+---tokens, counted
+---@field usage moonseek.ChatUsage
+---wall time of reading and of generating
+---@field timing { prefill_ms: number, decode_ms: number }
+---sum over the tokens of the answer
+---@field logprob number
+---of the sampling
+---@field seed integer|string|nil
+---all of the turn, reasoning and end token too
+---@field tokens moonseek.Tokens
+---the answer as the chat keeps it
+---@field message moonseek.Message
+---text beside the calls, and markers out of place
+---@field dropped? string[]
+
+---@class moonseek.ChatFull
+---tokens of the prompt and of the room for the answer
+---@field needed integer
+---that the prompt leaves
+---@field free integer
+---that a prompt may have
+---@field limit integer
+---that the session holds
+---@field context integer
+---tokens of such a prompt
+---@field count fun(messages: moonseek.Message[]): integer
+---the model's answer, on a fork
+---@field ask fun(messages: moonseek.Message[], options: moonseek.ChatTurnOptions): moonseek.ChatAnswer
+
+---@class moonseek.ChatUsage
+---of the prompt, read before
+---@field cached integer
+---of the prompt, by this turn
+---@field read integer
+---of these, once more after going back
+---@field reread integer
+---generated before `</think>`
+---@field reasoning integer
+---generated besides: that mark, the answer, its end
+---@field answer integer
+
+---@class moonseek.ChatPrefill
+---@field type "prefill"
+---tokens read
+---@field done integer
+---tokens to read
+---@field total integer
+
+---@class moonseek.ChatReasoning
+---@field type "reasoning"
+---whole characters
+---@field text string
+
+---@class moonseek.ChatText
+---@field type "text"
+---whole characters
+---@field text string
+
+---@class moonseek.ChatCallDelta
+---@field type "call_delta"
+---of the call
+---@field index integer
+---of the tool
+---@field name string
+---the next part of the JSON text
+---@field arguments string
+
+---@class moonseek.ChatCall
+---@field type "call"
+---of the call
+---@field index integer
+---the whole
+---@field call moonseek.ToolCall
+
+---@class moonseek.ChatDone: moonseek.ChatAnswer
+---@field type "done"
+
+---@class moonseek.ChatError
+---@field type "error"
+---what went wrong
+---@field message string
+---of the list above
+---@field code moonseek.Code
 
 ---@class moonseek.EncodingOptions
 ---whether the model thinks, and how hard
@@ -670,6 +813,12 @@ function session:position() end
 ---@return integer
 function session:room() end
 
+---its engine's tokenizer
+---@return moonseek.Tokenizer?
+---@return string? message
+---@return moonseek.Code? code
+function session:tokenizer() end
+
 ---a packed copy of them
 ---@return moonseek.Tokens?
 ---@return string? message
@@ -829,6 +978,65 @@ function cache:stats() end
 ---ends this handle
 function cache:close() end
 
+---A conversation with a model: messages, and the session that has read them.
+---@class moonseek.Chat
+local chat = {}
+
+---a chat with a session of its own on an engine, or on a session that stays yours
+---@param where moonseek.Engine|moonseek.Session
+---@param options? moonseek.ChatOptions
+---@return moonseek.Chat?
+---@return string? message
+---@return moonseek.Code? code
+function chat.chat(where, options) end
+
+---answers a text, a message or several
+---@param message string|moonseek.Message|moonseek.Message[]
+---@param options? moonseek.ChatTurnOptions
+---@return moonseek.ChatAnswer?
+---@return any message
+---@return moonseek.Code? code
+function chat:send(message, options) end
+
+---answers what is there, for instance after the results of tools were added
+---@param options? moonseek.ChatTurnOptions
+---@return moonseek.ChatAnswer?
+---@return any message
+---@return moonseek.Code? code
+function chat:continue(options) end
+
+---as `send`, or without a message as `continue`, but iterates over events
+---@param message string|moonseek.Message|moonseek.Message[]|nil
+---@param options? moonseek.ChatTurnOptions
+---@return (fun(): moonseek.ChatEvent?)?
+---@return string? message
+---@return moonseek.Code? code
+function chat:stream(message, options) end
+
+---ends the turn under way with what there is, from `on_event` or within a `stream` loop; its `finish_reason` is
+---`"cancel"`
+function chat:cancel() end
+
+---adds messages without answering them
+---@param message string|moonseek.Message|moonseek.Message[]
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function chat:add(message) end
+
+---a copy of the messages, the system message at the head
+---@return moonseek.Message[]
+function chat:messages() end
+
+---a second chat with the same messages, options and memory
+---@return moonseek.Chat?
+---@return string? message
+---@return moonseek.Code? code
+function chat:fork() end
+
+---closes its session, unless that is yours
+function chat:close() end
+
 ---Messages to tokens, as DeepSeek-V4 was trained on them.
 ---@class moonseek.Encoding
 local encoding = {}
@@ -875,6 +1083,10 @@ function parser:finish(reason) end
 ---@return string? message
 ---@return moonseek.Code? code
 function parser:result() end
+
+---whether what was fed so far ends within the reasoning
+---@return boolean
+function parser:reasoning() end
 
 ---the place of the answer's first token among those fed; 0 when the reasoning has no end token
 ---@return integer

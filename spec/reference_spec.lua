@@ -71,7 +71,8 @@ describe("the table of public functions", function()
     end
     for part, members in pairs(parts) do
       for name, value in pairs(members) do
-        if type(value) == "function" then public[part .. "." .. name] = true end
+        local callable = type(value) == "table" and (getmetatable(value) or {}).__call
+        if type(value) == "function" or callable then public[part .. "." .. name] = true end
       end
     end
     for name in pairs(moonseek) do assert(parts[name] or name == "_VERSION" or public["moonseek." .. name], name) end

@@ -260,6 +260,19 @@ static int session_tokens (lua_State *L) {
   return 1;
 }
 
+/* session:tokenizer() -> the engine's tokenizer | nil, message, code */
+static int session_tokenizer (lua_State *L) {
+  check_open(L, 1, SESSION);
+  push_companion(L, 1);
+  lua_rawgeti(L, -1, HELD_TOKENIZER);
+  const handle *tokenizer = lua_touserdata(L, -1);
+  if (tokenizer->object != NULL) return 1;
+  lua_pushnil(L);
+  lua_rawgeti(L, -3, HELD_MESSAGE);
+  lua_rawgeti(L, -4, HELD_CODE);
+  return 3;
+}
+
 static const luaL_Reg methods[] = {
   { "append", session_append },
   { "fork", session_fork },
@@ -269,6 +282,7 @@ static const luaL_Reg methods[] = {
   { "routing", session_routing },
   { "routing_stats", session_routing_stats },
   { "sync", session_sync },
+  { "tokenizer", session_tokenizer },
   { "tokens", session_tokens },
   { NULL, NULL }
 };

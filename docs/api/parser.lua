@@ -20,6 +20,7 @@ return {
       returns = "Answer",
       errors = { "EFORMAT" },
       "what was found, after `finish`; `EFORMAT` is for the strict form alone" },
+    { "parser:reasoning", returns = "boolean", "whether what was fed so far ends within the reasoning" },
     { "parser:answer_at", returns = "integer",
       "the place of the answer's first token among those fed; 0 when the reasoning has no end token" },
   },

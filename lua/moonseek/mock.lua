@@ -54,7 +54,7 @@ function engine:session(given)
   if chosen.context < 1 or chosen.context > self.context then
     return nil, ("option 'context' is %g, allowed are 1 to %d"):format(chosen.context, self.context), "EINVAL"
   end
-  return setmetatable({ engine = self, tokenizer = self.codec, context = chosen.context, ids = {}, read = 0,
+  return setmetatable({ engine = self, codec = self.codec, context = chosen.context, ids = {}, read = 0,
                         eos = self.codec:token(template.control.eos) }, session_meta)
 end
 
@@ -69,12 +69,12 @@ local function ids_of(self, answer)
   if not pieces then
     local body = { role = "assistant", content = answer.content, tool_calls = answer.tool_calls, prefix = true }
     pieces = assert(encoding.pieces({ body }, { bos = false }))
-    if last == self.tokenizer:token(template.control.think) then
+    if last == self.codec:token(template.control.think) then
       table.insert(pieces, 1, { control = template.control.end_think })
       table.insert(pieces, 1, { text = answer.reasoning or "" })
     end
   end
-  local ids = assert(self.tokenizer:encode(pieces)):totable()
+  local ids = assert(self.codec:encode(pieces)):totable()
   ids[#ids + 1] = self.eos
   return ids
 end
@@ -84,7 +84,7 @@ local function resolve(self, chosen)
   made.asked = made.asked + 1
   local answer
   if made.answer then
-    local prompt = self.tokenizer:decode(self.ids)
+    local prompt = self.codec:decode(self.ids)
     answer = made.answer { number = made.asked, prompt = prompt, session = self, options = chosen }
   else
     answer = (made.answers or {})[made.asked]
@@ -117,7 +117,7 @@ end
 
 local function take(self, tokens, ids)
   if busy(self) then return nil, "the session is busy", "EBUSY" end
-  local more, message, code = self.tokenizer:encode(tokens)
+  local more, message, code = self.codec:encode(tokens)
   if not more then return nil, message, code end
   for i = 1, #more do ids[#ids + 1] = more[i] end
   return hold(self, ids)
@@ -146,6 +146,8 @@ end
 function session:position() return #self.ids end
 
 function session:room() return self.context - #self.ids end
+
+function session:tokenizer() return self.codec end
 
 function session:tokens() return core.tokens(self.ids) end
 
@@ -204,7 +206,7 @@ end
 function session:choose(choices)
   if busy(self) then return nil, "the session is busy", "EBUSY" end
   local choose = self.engine.choose
-  local best, sums = choose and choose({ prompt = self.tokenizer:decode(self.ids), session = self }, choices) or 1, {}
+  local best, sums = choose and choose({ prompt = self.codec:decode(self.ids), session = self }, choices) or 1, {}
   for i = 1, #choices do sums[i] = i == best and -0.1 or -10 end
   self.read = #self.ids
   return best, sums

@@ -154,6 +154,11 @@ function parser:result()
   return self.answer
 end
 
+--- Whether what was fed so far ends within the reasoning.
+function parser:reasoning()
+  return self.machine:reasoning()
+end
+
 --- The place, among the ids that were fed, of the first one of the answer; 0 when the reasoning has no end token.
 function parser:answer_at()
   return self.out.answer_at

@@ -125,7 +125,7 @@ local functions = {
   },
   session = {
     append = { { { 1, 2 }, tokens_accepts } }, sync = { { { 1, 2 }, tokens_accepts } },
-    close = {}, fork = {}, logits = {}, position = {}, rewind = { { 1 } }, room = {}, tokens = {},
+    close = {}, fork = {}, logits = {}, position = {}, rewind = { { 1 } }, room = {}, tokenizer = {}, tokens = {},
     save = { { saved } },
     routing = { options = { top_k = { 1, "" }, bias = { { 1 }, "table" }, disable = { { 1 }, "table" },
       layers = { {}, "table" } } },

@@ -67,7 +67,7 @@ local function next_token(self)
   if id == session.eos then
     self.reason = "stop"
   else
-    text, self.held = characters.take(self.held, session.tokenizer:decode { id })
+    text, self.held = characters.take(self.held, session.codec:decode { id })
     self.text[#self.text + 1] = text
     if stopped(self, id) then self.reason = "stop" end
   end

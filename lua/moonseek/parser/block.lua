@@ -226,6 +226,10 @@ function block:control(name)
   self.tags:control(template.control[name])
 end
 
+function block.reasoning()
+  return false
+end
+
 --- Returns whether the output ended within a call.
 function block:finish()
   self.tags:finish()

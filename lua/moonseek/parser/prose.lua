@@ -104,6 +104,10 @@ function prose:control(name)
   if controls[name] then controls[name](self, token) else release(self, token) end
 end
 
+function prose:reasoning()
+  return self.kind == "reasoning"
+end
+
 function prose:finish()
   if self.head then give_up_head(self) end
   release(self, "")

@@ -198,6 +198,10 @@ function strict:control(name)
   emit(self, control[name])
 end
 
+function strict:reasoning()
+  return self.state == "reasoning"
+end
+
 function strict:finish()
   if self.state == "block" then return end_block(self) end
   if self.state ~= "ended" then problem.raise("the output ended without an end token") end
