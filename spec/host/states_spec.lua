@@ -124,7 +124,7 @@ describe("a job that nobody refers to", function()
   end)
 end)
 
-describe("L13, L14: a master process", function()
+describe("L13, L14, R03: a master process", function()
   it("opens the engine; workers that work and are killed in the middle disturb neither it nor each other", function()
     local engine = tiny.open { threads = 2 }
     local expected = tiny.scenario(engine)
