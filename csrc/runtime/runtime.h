@@ -69,7 +69,7 @@ size_t session_read (const ms_session *session);
 const float *session_current_logits (const ms_session *session);
 /* Makes sure that a job will end with logits: takes a token back to be read again if they are gone. */
 ms_status session_prepare (ms_session *session, ms_error *err);
-/* The newest place at or before `limit` is what is read; on failure nothing has changed. */
+/* The newest place at or before `limit` is what is read, and no mark is behind it; on failure nothing has changed. */
 ms_status session_go_back (ms_session *session, size_t limit, ms_error *err);
 void session_mark (ms_session *session);               /* remembers the present position */
 /* Makes the session's own what a step over `count` tokens will write; with `draws` one more held token. */

@@ -54,6 +54,7 @@ ms_status session_go_back (ms_session *session, size_t limit, ms_error *err) {
   model_cache *cache;
   if (m != NULL) cache = model_cache_share(m->cache);
   else TRY(model_cache_open(engine->model, &engine->heap, &cache, err));
+  drop_marks_after(session, limit);      /* what is read again may be read under another expert policy */
   model_cache_close(session->cache);
   session->cache = cache;
   session->steered = session->steered && m != NULL;
@@ -140,7 +141,6 @@ static ms_status sync_locked (ms_session *session, const int32_t *tokens, size_t
   while (common < least && held->ids[common] == tokens[common]) common++;
   if (count > common) TRY(reserve_tokens(session, count, err));
   if (session_read(session) > common) TRY(session_go_back(session, common, err));
-  drop_marks_after(session, common);
   if (session->reread_end > common) session->reread_end = common;
   if (count > common) memcpy(held->ids + common, tokens + common, (count - common) * sizeof *tokens);
   held->count = count;

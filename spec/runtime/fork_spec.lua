@@ -221,6 +221,41 @@ describe("rewind", function()
     session:close()
   end)
 
+  it("to where a reading was cancelled, read again under another policy, has rows of that policy alone", function()
+    local hosted = tiny.open { threads = 0 }
+    local session = assert(hosted:session { context = 1024 })
+    local function cancel_behind_a_step()
+      local job = assert(session:start { max_tokens = 0 })
+      moonseek.step(job)
+      job:cancel()
+      while not job:finished() do
+        job:wait(60000)
+        job:poll()
+      end
+      return job:result().usage.read
+    end
+    session:sync(tiny.tokens(400))
+    local part = first(tiny.tokens(400), cancel_behind_a_step())
+    assert.is_true(#part < 400)
+    session:rewind(#part)
+    session:append { 1, 2 }
+    generate(session, 0)                                 -- marks where it begins: a place without logits
+    session:rewind(#part)
+    session:routing { top_k = 1 }
+    generate(session, 0)
+    session:append { 3 }
+    generate(session, 0)
+    session:rewind(#part)
+    assert.equal(#part, generate(session, 0).usage.cached)
+    session:append { 4 }
+    local alone = open(part)
+    alone:routing { top_k = 1 }
+    alone:append { 4 }
+    assert.is_true(alone:logits():bytes() == session:logits():bytes())
+    alone:close()
+    hosted:close()
+  end)
+
   it("to the present position changes nothing", function()
     local session = open(tiny.tokens(30))
     generate(session, 0)
