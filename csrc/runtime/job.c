@@ -113,6 +113,7 @@ int ms_job_wait (ms_job *job, int64_t timeout_ms) {
   engine_lock(engine);
   while (!event_waits(job) && !job->end_taken && (timeout_ms < 0 || spent < limit)) {
     bool stepped = engine->hosted && engine_step(engine);
+    stepped = stepped || event_waits(job);               /* a job may end without a step */
     if (!stepped && timeout_ms < 0) uv_cond_wait(&engine->events, &engine->lock);
     else if (!stepped) uv_cond_timedwait(&engine->events, &engine->lock, limit - spent);
     spent = uv_hrtime() - start;

@@ -55,6 +55,21 @@ describe("an engine with threads = 0", function()
     session:close()
   end)
 
+  it("does not wait for a job that ends without a step", function()
+    local status, output = tiny.run [[                   -- ended by force when it does wait
+      local tiny = require "spec.lua.tiny"
+      local session = tiny.open { threads = 0 }:session { context = 64 }
+      session:sync { 1, 2, 3 }
+      for _, options in ipairs { { max_tokens = 0 }, { max_tokens = 0 }, { deadline_ms = 0 } } do
+        local job = assert(session:start(options))
+        assert(job:wait(3600000))
+        while not job:finished() do job:poll() end
+      end
+      print "passed"
+    ]]
+    assert.same({ 0, "passed\n" }, { status, output })
+  end)
+
   it("gives the same tokens as generate, again after a rewind, and begins anew after the end", function()
     local session = engine:session { context = 512 }
     session:sync(tiny.tokens(20))
