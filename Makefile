@@ -124,6 +124,13 @@ test-states: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
 	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_FUZZ=50 SPECS=spec/host/states_spec.lua tools/test.sh lua5.4:lua5.4
 
+##  make test-algebra    random sequences of operations on sessions against fresh replays, COUNT of them from SEED on
+COUNT ?= 100000
+SEED  ?= 1
+test-algebra: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
+	@MOONSEEK_BUILD=$(BUILD) lua5.4 spec/algebra/walk.lua --seed $(SEED) --count $(COUNT)
+
 spec-modules: $(SPEC_MODULES)
 
 ##  make bench      reading and generating speed, CPU seconds and memory on the pocket model
@@ -175,6 +182,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo test test-sanitize test-threads test-kill test-states spec-modules bench memory \
-        evaluate oracle reference install clean help
+.PHONY: all needed needed-to-test demo test test-sanitize test-threads test-kill test-states test-algebra spec-modules \
+        bench memory evaluate oracle reference install clean help
 .SECONDARY:
