@@ -140,8 +140,8 @@ describe("a long text beside an answer", function()
   it("is read in slices: the answer goes on between them, and a shorter slice means more of its tokens", function()
     local function tokens_meanwhile(slice_ms)
       assert(engine:set { slice_ms = slice_ms })
-      local reader, talker = open(600), open(20)
-      local talking = talker:start(answer(1000, 2))
+      local reader, talker = open(400), open(20)
+      local talking = talker:start(answer(700, 2))
       follow(talking, function(event) return event.type == "token" end)
       local reading, count = reader:start { max_tokens = 0 }, 0
       while not reading:finished() do
