@@ -88,8 +88,8 @@ function session:logits()
 end
 
 --- Scores each of `texts` behind what the session has read, on forks that share their steps. `forks` and `jobs` receive
--- what is to be closed. A list of lists of log-probabilities.
-local function score_all(self, texts, forks, jobs)
+-- what is to be closed; `check(from, forks)` sees the forks before that. A list of lists of log-probabilities.
+local function score_all(self, texts, check, forks, jobs)
   local from = self:position()
   for i, text in ipairs(texts) do
     local fork, message, code = self:fork()
@@ -101,6 +101,10 @@ local function score_all(self, texts, forks, jobs)
     if held == from then error(("session: text %d of %d is empty"):format(i, #texts), 0) end
     jobs[i], message, code = core.begin_score(fork, held - from)
     if not jobs[i] then return nil, message, code end
+  end
+  if check then
+    local right, message, code = check(from, forks)
+    if not right then return nil, message, code end
   end
   core.resume(jobs)
   local scores = {}
@@ -122,11 +126,10 @@ local function score_on_forks(self, name, texts, check)
   if not done then return nil, message, code end
   local forks, jobs = {}, {}
   local ok, scores
-  ok, scores, message, code = pcall(score_all, self, texts, forks, jobs)
-  if ok and scores and check then ok, message = pcall(check, self:position(), forks) end
+  ok, scores, message, code = pcall(score_all, self, texts, check, forks, jobs)
   for _, begun in pairs(jobs) do begun:close() end
   for _, fork in ipairs(forks) do fork:close() end
-  if not ok then error(message or scores, 3) end
+  if not ok then error(scores, 3) end
   return scores, message, code
 end
 
@@ -144,10 +147,13 @@ end
 local function check_distinct(from, forks)
   local seen = {}
   for i, fork in ipairs(forks) do
-    local ids = table.concat(fork:tokens():sub(from + 1):totable(), " ")
+    local tokens, message, code = fork:tokens()
+    if not tokens then return nil, message, code end
+    local ids = table.concat(tokens:totable(), " ", from + 1)
     if seen[ids] then error(("session:choose: choices %d and %d are equal"):format(seen[ids], i), 0) end
     seen[ids] = i
   end
+  return true
 end
 
 --- Which of `choices` is the likeliest continuation: its place, and the sums of log-probabilities of all. No

@@ -183,3 +183,74 @@ describe("R07: ten thousand jobs", function()
     engine:close()
   end)
 end)
+
+describe("R01: over fork, rewind, score, choose, save and load", function()
+  local ids, path = tiny.tokens(40), nil
+  local engine, session
+
+  setup(function()
+    path = os.tmpname()
+    engine = tiny.open { threads = 2 }
+    session = assert(engine:session { context = 128 })
+    assert(session:sync(ids))
+    assert(session:logits())
+  end)
+  teardown(function()
+    session:close()
+    engine:close()
+    os.remove(path)
+  end)
+
+  --- Everything that a branch of the session goes through; the bytes of its last logits.
+  local function branch()
+    local closing = {}
+    local function keep(object, message, code)
+      if not object then error({ message = message, code = code }) end
+      closing[#closing + 1] = object
+      return object
+    end
+    local function right(result, message, code)
+      if not result then error({ message = message, code = code }) end
+      return result
+    end
+    local ok, result = pcall(function()
+      local fork = keep(session:fork())
+      right(fork:append { 1, 2, 3 })
+      right(fork:score { 4, 5 })
+      right(fork:choose { { 6, 7 }, { 8 } })
+      right(fork:save(path))
+      local loaded = keep(engine:load_session(path))
+      right(loaded:rewind(20))
+      right(loaded:append { 9 })
+      return right(loaded:logits()):bytes()
+    end)
+    for _, object in ipairs(closing) do object:close() end
+    if ok then return result end
+    if type(result) ~= "table" then error(result, 0) end
+    return nil, result.message, result.code
+  end
+
+  local function sweep_branch(fail, codes, least)
+    local expected_bytes = assert(branch())
+    local function unharmed()
+      assert.same(ids, session:tokens():totable())
+      assert.is_true(expected_bytes == assert(branch()))
+    end
+    support.collect()
+    local before = core.memory_live()
+    local failures = faults.sweep(fail, branch, unharmed, function(message, code)
+      assert.is_true(codes[code], ("%s: %s"):format(tostring(code), message))
+    end)
+    assert.is_true(failures >= least, failures)
+    for _ = 1, 4 do collectgarbage() end
+    assert.equal(before, core.memory_live())
+  end
+
+  it("the n-th allocation refused is ENOMEM, and the session is as it was", function()
+    sweep_branch(internals.fail_later, { ENOMEM = true }, 50)
+  end)
+
+  it("the n-th call on a file refused names what could not be done, and the session is as it was", function()
+    sweep_branch(internals.fail_files_later, { EIO = true, ENOMEM = true }, 10)
+  end)
+end)
