@@ -84,6 +84,16 @@ demo: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/demo.lua
 
+##  make ask        questions to a long document: ARGS="FILE --model PATH"
+ask: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) examples/documents_ask.lua $(ARGS)
+
+##  make extract    a folder of documents to CSV: ARGS="FOLDER --fields a,b --model PATH --journal FILE"
+extract: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) examples/extract.lua $(ARGS)
+
 ##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
 test: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all spec-modules
@@ -182,6 +192,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo test test-sanitize test-threads test-kill test-states test-algebra spec-modules \
-        bench memory evaluate oracle reference install clean help
+.PHONY: all needed needed-to-test demo ask extract test test-sanitize test-threads test-kill test-states test-algebra \
+        spec-modules bench memory evaluate oracle reference install clean help
 .SECONDARY:

@@ -41,8 +41,8 @@ end
 
 local splitting = { tokens = { type = "number", required = true }, tokenizer = { required = true } }
 
---- Parts of a document, or of a text, of at most so many tokens each: { name =, text =, first =, last = }. They follow one
--- another without gaps and are cut where its structure is.
+--- Parts of a document, or of a text, of at most so many tokens each: { name =, text =, first =, last = }. They follow
+-- one another without gaps and are cut where its structure is.
 function documents.split(document, given)
   if type(document) == "string" then document = { text = document } end
   check("documents.split", "table", document)

@@ -19,7 +19,8 @@ local reserved = { document = true, error = true }
 function fields.read(list)
   local read, seen = {}, {}
   for i, given in ipairs(list) do
-    local field = options.read(("fields[%d]"):format(i), type(given) == "string" and { name = given } or given, declared)
+    if type(given) == "string" then given = { name = given } end
+    local field = options.read(("fields[%d]"):format(i), given, declared)
     local wrong = field.type and not types[field.type] and ("type '%s' is unknown"):format(field.type)
       or reserved[field.name] and "that name is a column's already" or seen[field.name] and "that name stands twice"
       or field.name == "" and "the name is empty"

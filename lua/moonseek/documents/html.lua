@@ -10,8 +10,8 @@ local SPACE, CELL, LINE, PARAGRAPH = " ", " | ", "\n", "\n\n"
 local rank = { [""] = 0, [SPACE] = 1, [CELL] = 2, [LINE] = 3, [PARAGRAPH] = 4 }
 
 local breaks = { br = LINE, li = LINE, tr = LINE, dt = LINE, dd = LINE, option = LINE }
-for name in ("address article aside blockquote body caption details div dl fieldset figcaption figure footer form h1 h2 h3 "
-  .. "h4 h5 h6 header hr main nav ol p pre section summary table ul"):gmatch("%S+") do
+for name in ("address article aside blockquote body caption details div dl fieldset figcaption figure footer form h1 "
+  .. "h2 h3 h4 h5 h6 header hr main nav ol p pre section summary table ul"):gmatch("%S+") do
   breaks[name] = PARAGRAPH
 end
 
@@ -52,10 +52,10 @@ local function words(self, chunk, from)
     if last then
       need(self, SPACE)
     else
-      local first, search = nil, at        -- single spaces between words are what they will be: the run goes on
-      repeat
-        first, last = chunk:find("[ \t\r\n\f]+", search)
-        search = (last or 0) + 1
+      local first
+      last = at
+      repeat                       -- single spaces between words are what they will be: the run goes on
+        first, last = chunk:find("[ \t\r\n\f]+", last + 1)
       until not first or last == #chunk or last > first or chunk:byte(first) ~= 32
       last = (first or #chunk + 1) - 1
       show(self, chunk:sub(at, last), from + at - 1, from + last - 1)
@@ -175,8 +175,8 @@ local function new(html)
                         pre = 0, in_row = false, title = nil }, scanner)
 end
 
---- The text of an HTML page; its runs: lists where the i-th part of the text begins (`at`) and which bytes of the page it
--- stands for (`from`, `to`); and the page's title, nil without one.
+--- The text of an HTML page; its runs: lists where the i-th part of the text begins (`at`) and which bytes of the page
+-- it stands for (`from`, `to`); and the page's title, nil without one.
 return function(html)
   local self = new(html)
   scan(self)

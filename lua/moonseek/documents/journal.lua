@@ -52,20 +52,14 @@ local function lines_of(text)
   end
 end
 
-local function header(salt) return ('{"format": "%s", "salt": %d}'):format(FORMAT, salt) end
+--- The first line; `salt` is a text of digits.
+local function header(salt) return ('{"format": "%s", "salt": %s}'):format(FORMAT, salt) end
 
---- What a journal's text holds: salt and rows by key; nil, message when it is something else.
-local function content(path, text)
+--- What a journal's text holds: salt and rows by key; nothing when its first line is not whole.
+local function content(text)
   local lines = lines_of(text)
-  if #lines == 0 then
-    local empty = text == "" or header(0):sub(1, #text) == text or text:find('^{"format": "' .. FORMAT)
-    if not empty then return nil, ("%s: is no journal of documents"):format(path) end
-    return nil
-  end
-  local head = json.decode(lines[1])
-  if type(head) ~= "table" or head.format ~= FORMAT or type(head.salt) ~= "number" then
-    return nil, ("%s: is no journal of documents"):format(path)
-  end
+  local head = lines[1] and json.decode(lines[1])
+  if type(head) ~= "table" or type(head.salt) ~= "number" then return nil end
   local rows = {}
   for i = 2, #lines do
     local row = json.decode(lines[i])
@@ -74,25 +68,39 @@ local function content(path, text)
   return head.salt, rows
 end
 
+--- The bytes of a journal, none when there is no such file; what is no journal is not read beyond its first bytes.
+local function bytes_of(path)
+  local file = io.open(path, "rb")
+  if not file then return "" end
+  local begin = header(""):match("^.*: ")
+  local text, problem = file:read(#begin)
+  if problem then
+    file:close()
+    return nil, ("%s: %s"):format(path, problem), "EIO"
+  end
+  text = text or ""
+  if begin:sub(1, #text) ~= text then
+    file:close()
+    return nil, ("%s: is no journal of documents"):format(path), "EFORMAT"
+  end
+  text = text .. (file:read("*a") or "")
+  file:close()
+  return text
+end
+
 --- Opens a journal, or begins one.
 function journal.open(path)
-  local file, text = io.open(path, "rb"), ""
-  if file then
-    local problem
-    text, problem = file:read("*a")
-    file:close()
-    if not text then return nil, ("%s: %s"):format(path, problem or "cannot be read"), "EIO" end
-  end
-  local salt, rows = content(path, text)
-  if not salt and rows then return nil, rows, "EFORMAT" end
+  local text, message, code = bytes_of(path)
+  if not text then return nil, message, code end
+  local salt, rows = content(text)
   local begins = not salt
   salt, rows = salt or new_salt(), rows or {}
-  local out, message = io.open(path, begins and "wb" or "ab")
-  if not out then return nil, message, "EIO" end
+  local out, problem = io.open(path, begins and "wb" or "ab")
+  if not out then return nil, problem, "EIO" end
   local self = setmetatable({ path = path, file = out, rows = rows, bases = bases_of(salt) }, metatable)
   -- What a run that was killed left of its last line ends here.
-  local done, code
-  if begins then done, message, code = self:line(header(salt))
+  local done
+  if begins then done, message, code = self:line(header(("%d"):format(salt)))
   elseif text:sub(-1) ~= "\n" then done, message, code = self:line("") else done = true end
   if not done then
     out:close()

@@ -12,6 +12,8 @@ local map = {}
 
 local templates = {
   document = "{document}\n{question}",
+  quoting = "{document}\n\n{question}\nAfter the answer, copy the lines of the text above on which it rests, each as a "
+    .. "line of its own behind \"> \".",
   summary = "Summarise this in a few sentences.",
   extract = "Return JSON with {fields}.{details}",
   retry = "That cannot be used: {problem}. {question}",
@@ -58,18 +60,21 @@ end
 local function extract(run, ask, messages, row)
   local answer, message, code = ask(messages)
   if not answer then return nil, message, code end
-  row.value, message = fields.take(run.fields, answer.text)
-  if not row.value then
+  local value
+  value, message = fields.take(run.fields, answer.text)
+  if not value then
     messages[#messages + 1] = answer.message
-    messages[#messages + 1] = { role = "user", content = fill(run.retry, { problem = message, question = run.question }) }
+    local again = fill(run.retry, { problem = message, question = run.question })
+    messages[#messages + 1] = { role = "user", content = again }
     local first = answer.usage
     answer, message, code = ask(messages)
     if not answer then return nil, message, code end
     for name, count in pairs(first) do answer.usage[name] = answer.usage[name] + count end
-    row.value, message = fields.take(run.fields, answer.text)
+    value, message = fields.take(run.fields, answer.text)
   end
   row.text, row.usage, row.finish_reason = answer.text, answer.usage, answer.finish_reason
-  if not row.value then return nil, message, "EFORMAT" end
+  if not value then return nil, message, "EFORMAT" end
+  row.value = value
   return true
 end
 
@@ -83,6 +88,7 @@ end
 --- The row of an item: made by the model, or taken from the journal.
 local function row_of(run, ask, input, i)
   local row = { index = i, document = type(input) == "string" and input or input.name or ("document %d"):format(i) }
+  if run.fields then row.value = {} end
   local document, message, code = document_of(input, i, run)
   if not document then
     row.error, row.code = message, code
@@ -196,8 +202,8 @@ function map.map(engine, inputs, given)
   return with_pool(engine, run, function()
     local result, message, code = complete(run, inputs)
     if not result then return nil, message, code end
-    result.columns = { "document" }
-    for _, name in ipairs(run.fields and fields.names(run.fields) or { "text" }) do table.insert(result.columns, name) end
+    result.columns = run.fields and fields.names(run.fields) or { "text" }
+    table.insert(result.columns, 1, "document")
     table.insert(result.columns, "error")
     return result
   end)
@@ -207,12 +213,17 @@ end
 
 local reducing = map.declare { question = { type = "string", default = templates.summary } }
 
+local function without_failures(items)
+  local kept = {}
+  for _, item in ipairs(type(items) == "table" and items or {}) do
+    if type(item) ~= "table" or not item.error then kept[#kept + 1] = item end
+  end
+  return kept
+end
+
 local function texts_of(items)
   local texts = {}
-  for _, item in ipairs(items) do
-    if type(item) == "string" then texts[#texts + 1] = item
-    elseif not item.error then texts[#texts + 1] = item.text end
-  end
+  for i, item in ipairs(items) do texts[i] = type(item) == "string" and item or item.text end
   return texts
 end
 
@@ -260,12 +271,13 @@ local function reduce(run, texts)
   end
 end
 
---- One answer from many texts: strings, documents, or the rows of a map (without those that failed). As many rounds as the
--- context makes necessary. { text =, finish_reason =, rounds =, usage = }.
+--- One answer from many texts: strings, documents, or the rows of a map (without those that failed). As many rounds as
+-- the context makes necessary. { text =, finish_reason =, rounds =, usage = }.
 function map.reduce(engine, items, given)
-  check("documents.reduce", engine, items, 3)
+  local kept = without_failures(items)
+  check("documents.reduce", engine, kept, 3)
   local run = options.read("documents.reduce", given, reducing)
-  local texts = texts_of(items)
+  local texts = texts_of(kept)
   if #texts == 0 then return nil, "there is no text to reduce", "EINVAL" end
   run.settings = settings_of(engine, run)
   return with_pool(engine, run, function() return reduce(run, texts) end)

@@ -18,13 +18,20 @@ local function words_of(text)
   return list
 end
 
---- The words that tell lines apart: of three letters and less only numbers, if there are others.
+-- Words of English that say nothing about a line, however rare they are in a document of facts.
+local idle = {}
+for word in ("a an and are as at be by for from had has have in is it its of on or that the this to was were with")
+  :gmatch("%a+") do
+  idle[word] = true
+end
+
+--- The words that tell lines apart; all of them where all are idle.
 local function telling(words)
-  local long = {}
+  local list = {}
   for _, word in ipairs(words) do
-    if #word > 3 or word:find("%d") then long[#long + 1] = word end
+    if not idle[word] then list[#list + 1] = word end
   end
-  return #long > 0 and long or words
+  return #list > 0 and list or words
 end
 
 local function add_claim(claims, text)

@@ -57,8 +57,8 @@ function pool:messages(content)
   return system and { { role = "system", content = system }, user } or { user }
 end
 
---- The pieces of messages; and, for a last message whose first `shared` bytes will be asked about again, how many tokens
--- lie surely within them.
+--- The tokens of messages; and, for a last message whose first `shared` bytes will be asked about again, how many of
+-- them lie surely within those.
 local function prompt_of(self, messages, shared)
   local options = { thinking = self.chosen.thinking, generation = self.chosen.generation }
   local pieces, marks, code = encoding.pieces(messages, options)

@@ -62,7 +62,8 @@ end
 --- Converts a file by a program that writes into another file, which `command` names by its second %s.
 local function convert(path, most, program, command)
   if select(2, output("command -v " .. program)) ~= 0 then
-    return nil, ("%s: %s reads such files: install it, or convert the file to text"):format(path, program), "EUNSUPPORTED"
+    local message = "%s: %s reads such files: install it, or convert the file to text"
+    return nil, message:format(path, program), "EUNSUPPORTED"
   end
   local target = os.tmpname()
   local said, status = output(command:format(word(path), word(target)))
@@ -82,8 +83,8 @@ end
 local kinds = {}
 
 function kinds.text(_, bytes)
-  if bytes:sub(1, 3) ~= "\239\187\191" then return { text = bytes, runs = { at = { 1 }, from = { 1 }, to = { #bytes } } } end
-  return { text = bytes:sub(4), runs = { at = { 1 }, from = { 4 }, to = { #bytes } } }
+  local from = bytes:sub(1, 3) == "\239\187\191" and 4 or 1          -- behind a byte order mark
+  return { text = bytes:sub(from), runs = { at = { 1 }, from = { from }, to = { #bytes } } }
 end
 
 kinds.markdown = kinds.text

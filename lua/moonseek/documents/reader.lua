@@ -55,9 +55,11 @@ local function ask_whole(self, question)
     return function(ask) return ask(self.pool:messages(content), shared) end,
       function(...) given = { ... } end
   end
-  local done, message, code = self.pool:run(next_task, 1, { stopped = chosen.cancel, on_event = function(_, event)
-    if event.type == "prefill" and chosen.on_progress then chosen.on_progress { done = event.done, total = event.total } end
-  end })
+  local function on_event(_, event)
+    if event.type ~= "prefill" or not chosen.on_progress then return end
+    chosen.on_progress { done = event.done, total = event.total }
+  end
+  local done, message, code = self.pool:run(next_task, 1, { stopped = chosen.cancel, on_event = on_event })
   if not done then return nil, message, code end
   local answer
   answer, message, code = given[1], given[2], given[3]
@@ -73,8 +75,8 @@ local function options_for(self, names, more)
   return more
 end
 
-local passed = { "template", "context", "max_tokens", "thinking", "generation", "system", "temperature", "top_p", "top_k",
-  "min_p", "seed", "deadline_ms", "priority", "parallel", "journal", "cancel" }
+local passed = { "template", "context", "max_tokens", "thinking", "generation", "system", "temperature", "top_p",
+  "top_k", "min_p", "seed", "deadline_ms", "priority", "parallel", "journal", "cancel" }
 
 local function best_score(found)
   local best = 0
@@ -135,7 +137,7 @@ local function ask_parts(self, question)
 end
 
 --- Answers a question: { text =, passages =, finish_reason =, usage =, parts = }. The document is read by the first
--- question and kept for those that follow. One that does not fit the context is ECTXFULL, or with `split` asked in parts.
+-- question and kept for those that follow. One that does not fit the context is ECTXFULL, with `split` asked in parts.
 function reader:ask(question)
   if type(question) ~= "string" then error(("reader:ask: string expected, got %s"):format(type(question)), 2) end
   local answer, message, code = ask_whole(self, question)

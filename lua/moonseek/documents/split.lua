@@ -62,8 +62,8 @@ local function character(text, first, at)
   return place
 end
 
---- The byte before which to cut a part that begins at `first` and must end before `limit`. A better kind of place counts
--- if it leaves the part at least half full.
+--- The byte before which to cut a part that begins at `first` and must end before `limit`. A better kind of place
+-- counts if it leaves the part at least half full.
 local function cut(text, places, first, limit)
   local least = first + math.floor((limit - first) / 2)
   for _, list in ipairs(places) do
@@ -84,7 +84,8 @@ return function(text, tokenizer, budget)
   if #tokens <= budget then return { { first = 1, last = #text, text = text } } end
   local places, parts, first = places_of(text), {}, 1
   while first <= #text do
-    local before, allowed, stop, part = count_below(offsets, first - 1), budget, nil, nil
+    local before, allowed = count_below(offsets, first - 1), budget
+    local stop, part
     while true do
       -- Offsets count from 0: the first token that must not be in the part begins at byte `limit`.
       local limit = (offsets[before + allowed + 1] or #text) + 1
