@@ -442,6 +442,173 @@
 ---of the list above
 ---@field code moonseek.Code
 
+---@class moonseek.Document
+---what a model is shown
+---@field text string
+---a path, for instance
+---@field name? string
+---of the file
+---@field kind "text"|"markdown"|"html"|"pdf"|"docx"|nil
+---of a page
+---@field title? string
+
+---@class moonseek.DocumentPart: moonseek.Document
+---its first byte in the whole
+---@field first integer
+---its last
+---@field last integer
+
+---@class moonseek.DocumentReading
+---what the file is
+---@field kind? "text"|"markdown"|"html"|"pdf"|"docx"
+---more is refused
+---@field max_bytes? integer
+
+---@class moonseek.DocumentSplitting
+---of a part at most; a character that takes more is one part
+---@field tokens integer
+---that counts them
+---@field tokenizer moonseek.Tokenizer
+
+---@class moonseek.DocumentOptions
+---the prompt: `{document}`, `{question}` and `{name}` in it stand for these
+---@field template? string|fun(values: table): string
+---a system message before it
+---@field system? string
+---of a session
+---@field context? integer
+---of an answer. So many are kept free
+---@field max_tokens? integer
+---as `moonseek.encoding`
+---@field thinking? "off"|"low"|"high"|"max"
+---as `moonseek.encoding`
+---@field generation? "0731"|"preview"
+---as `session:generate`, as all that follow
+---@field temperature? number
+---@field top_k? integer
+---@field top_p? number
+---@field min_p? number
+---@field seed? integer|string
+---of an answer
+---@field deadline_ms? integer
+---@field priority? integer
+---how many prompts are under way at once
+---@field parallel? integer
+---a file that remembers what is done, for the next run; its folder must exist
+---@field journal? string
+---asked many times a second; true ends the work
+---@field cancel? fun(): boolean
+
+---@class moonseek.DocumentAsking: moonseek.DocumentOptions
+---a document beyond the context is asked in parts
+---@field split? boolean
+---hears how many tokens, or parts, are read
+---@field on_progress? fun(progress: { done: integer, total: integer, parts: boolean? })
+
+---@class moonseek.DocumentMapping: moonseek.DocumentOptions
+---with `fields`, `{fields}` in it stands for their names, `{details}` for what is known of them
+---@field question? string
+---what to extract from each, as JSON
+---@field fields? (string|moonseek.DocumentField)[]
+---what a model is told once whose answer lacks the fields: `{problem}` and `{question}`
+---@field retry? string
+---of a file
+---@field max_bytes? integer
+---hears of every row
+---@field on_progress? fun(progress: { done: integer, failed: integer, total: integer, row: moonseek.DocumentRow })
+
+---@class moonseek.DocumentReducing: moonseek.DocumentOptions
+---what to make of the texts
+---@field question? string
+---hears of every part of a round
+---@field on_progress? fun(progress: { done: integer, failed: integer, total: integer, row: moonseek.DocumentRow })
+
+---@class moonseek.DocumentField
+---of the field; `document` and `error` are columns already
+---@field name string
+---any without it
+---@field type "string"|"number"|"integer"|"boolean"|"array"|"object"|nil
+---shown to the model
+---@field description? string
+---a list of the values that are allowed
+---@field choices? table
+---it may be missing or null
+---@field optional? boolean
+
+---@class moonseek.DocumentRow
+---of the document in the list
+---@field index integer
+---its name
+---@field document string
+---what the model answered
+---@field text? string
+---with `fields`: the object, its keys and numbers as they were; empty after a failure
+---@field value? table
+---of the answer
+---@field finish_reason "stop"|"length"|"cancel"|"deadline"|nil
+---what went wrong
+---@field error? string
+---of the error
+---@field code? moonseek.Code
+---taken from the journal
+---@field resumed? boolean
+---tokens
+---@field usage? { cached: integer, read: integer, completion: integer }
+
+---@class moonseek.DocumentResult
+---in the order of the documents
+---@field rows moonseek.DocumentRow[]
+---`"document"`, the fields or `"text"`, `"error"`
+---@field columns string[]
+---documents
+---@field total integer
+---rows
+---@field done integer
+---rows with an error
+---@field failed integer
+---whether it ended early
+---@field cancelled boolean
+---tokens of all rows
+---@field usage { cached: integer, read: integer, completion: integer }
+
+---@class moonseek.DocumentReduction
+---what is left
+---@field text string
+---of the last answer
+---@field finish_reason "stop"|"length"|"cancel"|"deadline"
+---it took
+---@field rounds integer
+---tokens
+---@field usage { cached: integer, read: integer, completion: integer }
+
+---@class moonseek.DocumentAnswer
+---the answer
+---@field text string
+---empty without any
+---@field reasoning string
+---what it rests on, in the document's order; may be empty
+---@field passages moonseek.Passage[]
+---of the answer
+---@field finish_reason "stop"|"length"|"cancel"|"deadline"
+---tokens
+---@field usage { cached: integer, read: integer, completion: integer }
+---in which the document was asked
+---@field parts integer
+
+---@class moonseek.Passage
+---byte in the document's text
+---@field first integer
+---the last one
+---@field last integer
+---these bytes
+---@field text string
+---whether the answer holds them as they are
+---@field quoted boolean
+---the share of the answer's words there, rare words counting more: 0.5 to 1
+---@field score number
+---the bytes of the file: `documents.source`
+---@field source? { first: integer, last: integer }
+
 ---@class moonseek.EncodingOptions
 ---whether the model thinks, and how hard
 ---@field thinking? "off"|"low"|"high"|"max"
@@ -596,6 +763,7 @@
 ---@field encoding moonseek.Encoding
 ---@field parser moonseek.Parser
 ---@field json moonseek.Json
+---@field documents moonseek.Documents
 local moonseek = {}
 
 ---Opens a model: maps its files and checks their structure, touching hardly any weights.
@@ -1036,6 +1204,109 @@ function chat:fork() end
 
 ---closes its session, unless that is yours
 function chat:close() end
+
+---Document work: files to texts and parts, questions to one document and to many, tables.
+---@class moonseek.Documents
+---@field templates table<string, string>
+local documents = {}
+
+---the text of a file: text and Markdown as they are, HTML as a reader sees it, PDF and DOCX by `pdftotext` and
+---`pandoc`, `EUNSUPPORTED` where these are missing. What is empty, holds NUL or is UTF-16 is `EFORMAT`
+---@param path string
+---@param options? moonseek.DocumentReading
+---@return moonseek.Document?
+---@return string? message
+---@return moonseek.Code? code
+function documents.read(path, options) end
+
+---the paths of the plain files in it, sorted; hidden ones are left out
+---@param folder string
+---@return string[]?
+---@return string? message
+---@return moonseek.Code? code
+function documents.list(folder) end
+
+---parts within a budget of tokens, one after another without gaps: cut before a heading, else after a paragraph, a
+---line, a sentence, a word, and only then between two characters
+---@param document moonseek.Document|string
+---@param options moonseek.DocumentSplitting
+---@return moonseek.DocumentPart[]?
+---@return string? message
+---@return moonseek.Code? code
+function documents.split(document, options) end
+
+---the bytes of its file that these of its text stand for; nil for PDF, DOCX, and texts of no file
+---@param document moonseek.Document
+---@param first integer
+---@param last integer
+---@return integer?
+---@return integer?
+function documents.source(document, first, last) end
+
+---a reader: one document, and a session for questions about it
+---@param engine moonseek.Engine
+---@param document moonseek.Document|string
+---@param options? moonseek.DocumentAsking
+---@return moonseek.Reader?
+---@return string? message
+---@return moonseek.Code? code
+function documents.open(engine, document, options) end
+
+---one question by a reader that is closed afterwards
+---@param engine moonseek.Engine
+---@param document moonseek.Document|string
+---@param question string
+---@param options? moonseek.DocumentAsking
+---@return moonseek.DocumentAnswer?
+---@return string? message
+---@return moonseek.Code? code
+function documents.ask(engine, document, question, options) end
+
+---the same question to each, several at once. A document that cannot be read or answered becomes a row with `error`;
+---a failure of the whole is one of the journal or the engine
+---@param engine moonseek.Engine
+---@param documents (moonseek.Document|string)[]
+---@param options? moonseek.DocumentMapping
+---@return moonseek.DocumentResult?
+---@return string? message
+---@return moonseek.Code? code
+function documents.map(engine, documents, options) end
+
+---one text from many, in as many rounds as the context makes necessary; rows with an error are left out
+---@param engine moonseek.Engine
+---@param texts (string|moonseek.Document|moonseek.DocumentRow)[]
+---@param options? moonseek.DocumentReducing
+---@return moonseek.DocumentReduction?
+---@return string? message
+---@return moonseek.Code? code
+function documents.reduce(engine, texts, options) end
+
+---rows as CSV (RFC 4180), a head line first. A cell is written as it is: one that begins with `=` is for you to judge
+---@param result moonseek.DocumentResult|moonseek.DocumentRow[]
+---@param columns? string[]
+---@return string
+function documents.csv(result, columns) end
+
+---rows as JSON, an object a line, null where there is nothing
+---@param result moonseek.DocumentResult|moonseek.DocumentRow[]
+---@param columns? string[]
+---@return string
+function documents.json_lines(result, columns) end
+
+---One document, and a session for questions about it.
+---@class moonseek.Reader
+local reader = {}
+
+---the answer. The document is read with the first question and kept: later ones read their own tokens alone.
+---`ECTXFULL` when it does not fit the context, unless `split` is set
+---@param question string
+---@return moonseek.DocumentAnswer?
+---@return string? message
+---@return moonseek.Code? code
+function reader:ask(question) end
+
+---closes its session
+function reader:close() end
 
 ---Messages to tokens, as DeepSeek-V4 was trained on them.
 ---@class moonseek.Encoding

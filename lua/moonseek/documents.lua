@@ -1,13 +1,15 @@
 --- Document work: files to texts, texts to parts, questions to one long document, the same question to many, and what
 -- comes of it as tables, JSON lines or CSV. Everything here is made of sessions and jobs.
+local asking = require "moonseek.documents.asking"
 local map = require "moonseek.documents.map"
 local options = require "moonseek.options"
 local read = require "moonseek.documents.read"
-local reader = require "moonseek.documents.reader"
 local sheet = require "moonseek.documents.sheet"
 local split = require "moonseek.documents.split"
 
 local documents = {}
+local reader = {}
+local reader_meta = { __name = "moonseek.documents.reader", __index = reader }
 
 local function check(what, kind, value)
   if type(value) ~= kind then error(("%s: %s expected, got %s"):format(what, kind, type(value)), 3) end
@@ -59,19 +61,30 @@ end
 --- What templates there are; a script may write its own.
 documents.templates = map.templates
 
---- A reader of one document: reader:ask(question) as often as wanted, reader:close().
+--- A reader of one document (a path, or a table with `text`); the model reads it with the first question.
 function documents.open(engine, document, given)
-  return reader.open("documents.open", engine, document, given)
+  local made, message, code = asking.open("documents.open", engine, document, given)
+  if not made then return nil, message, code end
+  return setmetatable(made, reader_meta)
 end
+
+--- Answers a question: { text =, passages =, finish_reason =, usage =, parts = }. What was read of the document is kept
+-- for the next. One that does not fit the context is ECTXFULL, with the option `split` it is asked in parts.
+function reader:ask(question)
+  check("reader:ask", "string", question)
+  return asking.answer(self, question)
+end
+
+function reader:close() self.pool:close() end
 
 --- Asks one document one question.
 function documents.ask(engine, document, question, given)
   check("documents.ask", "string", question)
-  local opened, message, code = reader.open("documents.ask", engine, document, given)
-  if not opened then return nil, message, code end
+  local made, message, code = asking.open("documents.ask", engine, document, given)
+  if not made then return nil, message, code end
   local ok, answer
-  ok, answer, message, code = pcall(opened.ask, opened, question)
-  opened:close()
+  ok, answer, message, code = pcall(asking.answer, made, question)
+  made.pool:close()
   if not ok then error(answer, 0) end
   return answer, message, code
 end

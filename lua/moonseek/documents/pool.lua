@@ -27,8 +27,16 @@ function pool.declare(declared)
   return declared
 end
 
---- nil, message, code when the engine cannot answer texts.
+local limits = { parallel = 4096, max_tokens = 2147483647 }
+
+--- nil, message, code for options out of range, and when the engine cannot answer texts.
 function pool.new(engine, chosen)
+  for name, most in pairs(limits) do
+    local value = chosen[name]
+    if value % 1 ~= 0 or value < 1 or value > most then
+      return nil, ("option '%s' is %g, allowed are 1 to %d"):format(name, value, most), "EINVAL"
+    end
+  end
   local tokenizer, message, code = engine:tokenizer()
   if not tokenizer then return nil, message, code end
   return setmetatable({ engine = engine, tokenizer = tokenizer, chosen = chosen, free = {}, sessions = {},

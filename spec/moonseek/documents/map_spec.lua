@@ -133,6 +133,17 @@ describe("documents.map", function()
     assert.equal("Q|D", said(function(values) return values.question .. "|" .. values.document end))
   end)
 
+  it("refuses numbers out of range", function()
+    local engine = engine_of(function() return "x" end)
+    for name, value in pairs { parallel = 0, max_tokens = -1 } do
+      local result, message, code = documents.map(engine, texts("a"), { [name] = value })
+      assert.same({ "nil", "EINVAL" }, { tostring(result), code })
+      assert.truthy(message:find(("option '%s' is %d, allowed are 1 to "):format(name, value), 1, true))
+    end
+    assert.same({ nil, "thinking is 'hard', allowed are 'off', 'low', 'high' and 'max'", "EINVAL" },
+      { documents.ask(engine, { text = "a" }, "?", { thinking = "hard" }) })
+  end)
+
   it("raises on what is no list of documents, and unknown options", function()
     local engine = engine_of(function() return "x" end)
     assert.has_error(function() documents.map(engine, { 7 }) end, "documents.map: item 1: path or document expected")

@@ -30,6 +30,7 @@ describe("documents.passages", function()
 
   it("finds nothing for what is not there", function()
     assert.same({}, found "Penguins eat krill.")
+    assert.same({}, found "The harbour sells penguins, krill and ice.")
     assert.same({}, found "")
     assert.same({}, found "...")
     assert.same({}, passages.find("", "a"))

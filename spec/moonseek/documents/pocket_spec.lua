@@ -45,6 +45,17 @@ describe("the pocket model", function()
     reader:close()
   end)
 
+  it("keeps what was read where a question is joined with the document's last word", function()
+    local document = { text = document_of(1000).text .. "\nsilver fo" }
+    local reader = assert(documents.open(engine, document, { template = "{document}{question}", max_tokens = 1,
+      context = 2048 }))
+    assert.is_true(assert(reader:ask "x?").usage.read > 400)
+    for _, question in ipairs { "g?", "x?", " x?" } do
+      assert.is_true(assert(reader:ask(question)).usage.read < 60)
+    end
+    reader:close()
+  end)
+
   it("finds them in parts where the context is too short", function()
     local document, questions = document_of(3000)
     local answer = assert(documents.ask(engine, document, questions[1].question,

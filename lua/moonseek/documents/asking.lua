@@ -1,4 +1,4 @@
---- A reader: one document, read once, and questions about it.
+--- Questions to one document, which is read once for all of them; what a reader does.
 local fill = require "moonseek.documents.template"
 local map = require "moonseek.documents.map"
 local options = require "moonseek.options"
@@ -7,14 +7,12 @@ local pool = require "moonseek.documents.pool"
 local read = require "moonseek.documents.read"
 local split = require "moonseek.documents.split"
 
-local module = {}
-local reader = {}
-local metatable = { __name = "moonseek.documents.reader", __index = reader }
+local asking = {}
 
 local declared = map.declare { split = { type = "boolean", default = false } }
 
---- Opens a document (a path, or a table with `text`) for questions; nothing is read by the model yet.
-function module.open(what, engine, document, given)
+--- What a reader is made of: its document (given as a path, or a table with `text`), options, and pool.
+function asking.open(what, engine, document, given)
   if type(document) ~= "string" and (type(document) ~= "table" or type(document.text) ~= "string") then
     error(("%s: path or document expected, got %s"):format(what, type(document)), 3)
   end
@@ -26,7 +24,7 @@ function module.open(what, engine, document, given)
   end
   local made, message, code = pool.new(engine, chosen)
   if not made then return nil, message, code end
-  return setmetatable({ engine = engine, document = document, chosen = chosen, pool = made }, metatable)
+  return { engine = engine, document = document, chosen = chosen, pool = made }
 end
 
 local function values_of(self, text, question)
@@ -48,21 +46,20 @@ end
 local function ask_whole(self, question)
   local chosen, text = self.chosen, self.document.text
   local content, shared = fill(chosen.template, values_of(self, text, question), "document")
-  local given = false
+  local begun, answer, message, code = false, nil, nil, nil
+  local function task(ask) return ask(self.pool:messages(content), shared) end
+  local function take(...) answer, message, code = ... end
   local function next_task()
-    if given then return nil end
-    given = true
-    return function(ask) return ask(self.pool:messages(content), shared) end,
-      function(...) given = { ... } end
+    if begun then return nil end
+    begun = true
+    return task, take
   end
   local function on_event(_, event)
     if event.type ~= "prefill" or not chosen.on_progress then return end
     chosen.on_progress { done = event.done, total = event.total }
   end
-  local done, message, code = self.pool:run(next_task, 1, { stopped = chosen.cancel, on_event = on_event })
-  if not done then return nil, message, code end
-  local answer
-  answer, message, code = given[1], given[2], given[3]
+  local done, problem, problem_code = self.pool:run(next_task, 1, { stopped = chosen.cancel, on_event = on_event })
+  if not done then return nil, problem, problem_code end
   if not answer then return nil, message, code end
   return { text = answer.text, reasoning = answer.reasoning, finish_reason = answer.finish_reason, usage = answer.usage,
            passages = passages_of(self, text, 1, answer.text), parts = 1 }
@@ -136,10 +133,8 @@ local function ask_parts(self, question)
   return answer
 end
 
---- Answers a question: { text =, passages =, finish_reason =, usage =, parts = }. The document is read by the first
--- question and kept for those that follow. One that does not fit the context is ECTXFULL, with `split` asked in parts.
-function reader:ask(question)
-  if type(question) ~= "string" then error(("reader:ask: string expected, got %s"):format(type(question)), 2) end
+--- The answer to a question, from the whole document, or with `split` from its parts where it does not fit.
+function asking.answer(self, question)
   local answer, message, code = ask_whole(self, question)
   if answer or code ~= "ECTXFULL" then return answer, message, code end
   if self.chosen.split then return ask_parts(self, question) end
@@ -147,6 +142,4 @@ function reader:ask(question)
     self.document.name or "document", message), code
 end
 
-function reader:close() self.pool:close() end
-
-return module
+return asking
