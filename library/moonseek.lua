@@ -22,11 +22,26 @@
 
 ---@alias moonseek.AnyTokens moonseek.Tokens|integer[]|string|moonseek.Piece[]
 
----@alias moonseek.Event moonseek.Prefill|moonseek.Token|moonseek.Done|moonseek.Error
+---@alias moonseek.Event
+---| moonseek.Prefill
+---| moonseek.Token
+---| moonseek.Done
+---| moonseek.Error
 
----@alias moonseek.ChatEvent moonseek.ChatPrefill|moonseek.ChatReasoning|moonseek.ChatText|moonseek.ChatCallDelta|moonseek.ChatCall|moonseek.ChatDone|moonseek.ChatError
+---@alias moonseek.ChatEvent
+---| moonseek.ChatPrefill
+---| moonseek.ChatReasoning
+---| moonseek.ChatText
+---| moonseek.ChatCallDelta
+---| moonseek.ChatCall
+---| moonseek.ChatDone
+---| moonseek.ChatError
 
----@alias moonseek.ParserEvent moonseek.ReasoningPart|moonseek.TextPart|moonseek.CallDelta|moonseek.CallDone
+---@alias moonseek.ParserEvent
+---| moonseek.ReasoningPart
+---| moonseek.TextPart
+---| moonseek.CallDelta
+---| moonseek.CallDone
 
 ---@class moonseek.OpenOptions
 ---folder with `config.json` and safetensors, or one of these files in it

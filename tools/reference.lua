@@ -295,7 +295,7 @@ local function add_aliases(out, sections)
     if section.union then
       local names = {}
       for i, class in ipairs(section.union.classes) do names[i] = "moonseek." .. class[1] end
-      out[#out + 1] = ("---@alias moonseek.%s %s\n"):format(section.union[1], table.concat(names, "|"))
+      out[#out + 1] = ("---@alias moonseek.%s\n---| %s\n"):format(section.union[1], table.concat(names, "\n---| "))
     end
   end
 end
