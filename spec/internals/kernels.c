@@ -177,7 +177,7 @@ static int kernel_sum (lua_State *L) {
 
 /* kernel_elements(level, name, x, number, y) -> what becomes of x */
 static int kernel_elements (lua_State *L) {
-  static const char *const names[] = { "exp", "sqrt_softplus", "scale", "add_scaled", "swiglu", NULL };
+  static const char *const names[] = { "exp", "sqrt_softplus", "scale", "swiglu", NULL };
   const cpu_kernels *kernels = check_level(L, 1);
   const int which = luaL_checkoption(L, 2, NULL, names);
   size_t count, other;
@@ -189,10 +189,24 @@ static int kernel_elements (lua_State *L) {
     case 0: kernels->exp(x, count); break;
     case 1: kernels->sqrt_softplus(x, count); break;
     case 2: kernels->scale(x, number, count); break;
-    case 3: kernels->add_scaled(x, y, number, count); break;
     default: kernels->swiglu(x, y, number, x, count); break;
   }
   lua_pushlstring(L, (const char *)x, count * sizeof *x);
+  return 1;
+}
+
+/* kernel_rows(level, "add_rows" | "sum_relu", x, factors, out) -> what becomes of out; x [factors, out] */
+static int kernel_rows (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  const int relu = strcmp(luaL_checkstring(L, 2), "sum_relu") == 0;
+  size_t all, rows, count;
+  const float *x = check_floats(L, 3, &all), *factors = check_floats(L, 4, &rows), *given = check_floats(L, 5, &count);
+  float *out = push_array(L, count);
+  memcpy(out, given, count * sizeof *out);
+  luaL_argcheck(L, all == rows * count, 3, "not [factors, out]");
+  if (relu) kernels->sum_relu(x, count, factors, rows, out, count);
+  else kernels->add_rows(out, x, count, factors, 1, rows, count);
+  lua_pushlstring(L, (const char *)out, count * sizeof *out);
   return 1;
 }
 
@@ -368,7 +382,8 @@ static int pool_flushed (lua_State *L) {
 static const luaL_Reg functions[] = {
   { "kernel_levels", kernel_levels }, { "kernel_product", kernel_product },
   { "kernel_to_int8", kernel_to_int8 }, { "kernel_decode", kernel_decode }, { "kernel_sum", kernel_sum },
-  { "kernel_elements", kernel_elements }, { "decode_codes", decode_codes }, { "round_to", round_to },
+  { "kernel_elements", kernel_elements },
+  { "kernel_rows", kernel_rows }, { "decode_codes", decode_codes }, { "round_to", round_to },
   { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "pool_run", pool_run },
   { "pool_fork", pool_fork }, { "pool_flushed", pool_flushed }, { NULL, NULL }
 };

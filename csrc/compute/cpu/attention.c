@@ -72,7 +72,7 @@ static void add_head (const attention_task *task, softmax *state, float *p, cons
   state->sum = state->sum * rescale + sum_block(p);
   if (rescale != 1.0f) kernels->scale(out, rescale, head);
   cpu_round_bf16(task->cpu, p, count);         /* of the value product only: the sum has them unrounded */
-  for (size_t i = 0; i < count; i++) kernels->add_scaled(out, rows + i * head, p[i], head);
+  kernels->add_rows(out, rows, head, p, 1, count, head);
 }
 
 /* Adds `count` <= BLOCK decoded rows to token `t` of the run. */

@@ -76,8 +76,7 @@ static void mix_streams (const hc_task *task, const float *pre, size_t row) {
   const float *streams = task->streams->data + row * task->streams->columns;
   float *mixed = task->mixed->data + row * width;
   memset(mixed, 0, width * sizeof *mixed);
-  for (size_t j = 0; j < task->hc->streams; j++)
-    task->cpu->kernels->add_scaled(mixed, streams + j * width, pre[j], width);
+  task->cpu->kernels->add_rows(mixed, streams, width, pre, 1, task->hc->streams, width);
   cpu_round_bf16(task->cpu, mixed, width);
 }
 
@@ -169,8 +168,7 @@ static void post_columns (void *context, size_t i, size_t worker) {
   for (size_t k = 0; k < n; k++) {
     float *out = next + k * count;
     for (size_t c = 0; c < count; c++) out[c] = post[k] * result[c];
-    for (size_t j = 0; j < n; j++)
-      task->cpu->kernels->add_scaled(out, streams + j * width, comb[j * n + k], count);
+    task->cpu->kernels->add_rows(out, streams, width, comb + k, n, n, count);
     cpu_round_bf16(task->cpu, out, count);
   }
   for (size_t k = 0; k < n; k++) memcpy(streams + k * width, next + k * count, count * sizeof *next);

@@ -13,7 +13,7 @@
 #include "../../base/checked.h"
 #include "../../base/number.h"
 
-enum { TILE = 512,           /* keys scored at a time, whole groups */
+enum { TILE = 64,            /* keys scored at a time, whole groups: a page of a session */
        QUERIES = 64,         /* heads of a run's tokens at most, unless one token has more */
        PART = 1024 };        /* keys worth a task of their own */
 
@@ -155,24 +155,6 @@ static void tile_products (const select_task *task, const row_view *view, size_t
                                      tokens * ix->heads, out, TILE);
 }
 
-/*
-** sums [count] = over the heads, ascending, relu(product) x head weight; a NaN stays one. In groups of a fixed
-** size, which the compiler can keep in registers: what lies behind `count` is computed too and not looked at.
-*/
-static void sum_heads (const select_task *task, size_t row, const float *products, size_t count,
-                       float *sums) {
-  size_t heads = task->ix->heads;
-  const float *weights = task->head_weights + row * heads;
-  for (size_t from = 0; from < count; from += CPU_LANES) {
-    float sum[CPU_LANES] = { 0 };
-    for (size_t h = 0; h < heads; h++) {
-      const float *s = products + h * TILE + from;
-      for (size_t l = 0; l < CPU_LANES; l++) sum[l] += (s[l] < 0 ? 0 : s[l]) * weights[h];
-    }
-    memcpy(sums + from, sum, sizeof sum);
-  }
-}
-
 static void offer_tile (const select_task *task, candidates *c, const float *scores, size_t first,
                         size_t count, uint64_t *space) {
   size_t top_k = task->ix->top_k;
@@ -221,7 +203,9 @@ static void score_keys (const select_task *task, token_run run, size_t from, siz
       size_t visible = visible_rows(task, run.position + t);
       if (visible <= first) continue;
       size_t seen = visible - first < count ? visible - first : count;
-      sum_heads(task, run.row + t, s->products + t * task->ix->heads * TILE, seen, s->sums);
+      size_t heads = task->ix->heads, whole = blocks_of(seen, CPU_LANES) * CPU_LANES;   /* the rest is not looked at */
+      task->cpu->kernels->sum_relu(s->products + t * heads * TILE, TILE, task->head_weights + (run.row + t) * heads,
+                                   heads, s->sums, whole);
       offer_tile(task, &s->of[t], s->sums, first, seen, s->space);
     }
   }

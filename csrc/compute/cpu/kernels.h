@@ -58,6 +58,11 @@ typedef struct cpu_kernels {
   void (*index_products) (const uint8_t *keys, size_t groups, const cpu_index_queries *q, size_t rows,
                           float *out, size_t out_stride);
   /*
+  ** out[k] = over the rows, ascending, max(x[r * stride + k], 0) * factors[r], for k < count, a multiple of 16;
+  ** not fused. A NaN stays one.
+  */
+  void (*sum_relu) (const float *x, size_t stride, const float *factors, size_t rows, float *out, size_t count);
+  /*
   ** x [columns] to int8 codes and a scale a block: max|x| / 127, code = rint(x / scale). A partial last block
   ** is filled with zeros. A block with a NaN or an infinity gets the scale NaN.
   */
@@ -65,7 +70,9 @@ typedef struct cpu_kernels {
 
   float (*dot) (const float *a, const float *b, size_t count);
   float (*sum_squares) (const float *x, size_t count);
-  void (*add_scaled) (float *out, const float *x, float factor, size_t count);   /* out = fma(x, factor, out) */
+  /* out[c] = fma(x[r * x_stride + c], factors[r * factor_stride], out[c]) over the rows, ascending, for c < count. */
+  void (*add_rows) (float *out, const float *x, size_t x_stride, const float *factors, size_t factor_stride,
+                    size_t rows, size_t count);
   void (*scale) (float *x, float factor, size_t count);
 
   /* A stored row as float32 (rows.h gives the layouts); FP8 times a power of two. */

@@ -7,8 +7,8 @@
 #define compute_cpu_kernels_body_h
 
 #include "kernels_product.h"
-#include "kernels_index.h"
 #include "kernels_elements.h"
+#include "kernels_index.h"
 
 const cpu_kernels LEVEL = {
   .name = LEVEL_NAME,
@@ -18,10 +18,11 @@ const cpu_kernels LEVEL = {
   },
   .product_int8 = product_int8,
   .index_products = index_products,
+  .sum_relu = sum_relu,
   .to_int8 = to_int8,
   .dot = dot,
   .sum_squares = sum_squares,
-  .add_scaled = add_scaled,
+  .add_rows = add_rows,
   .scale = scale,
   .decode_e4m3 = decode_e4m3,
   .decode_bf16 = decode_bf16,

@@ -6,6 +6,8 @@
 #ifndef compute_cpu_kernels_elements_h
 #define compute_cpu_kernels_elements_h
 
+enum { SUMS_AT_ONCE = 4 };   /* lane sets: each waits for its own last addition only */
+
 /* The lanes of up to sixteen values, zeros behind the last. */
 static inline lanes lanes_load_some (const float *x, size_t count) {
   float some[CPU_LANES] = { 0 };
@@ -34,14 +36,30 @@ static float sum_squares (const float *x, size_t count) {
   return dot(x, x, count);
 }
 
-static void add_scaled (float *out, const float *x, float factor, size_t count) {
-  const lanes by = lanes_set(factor);
-  size_t i = 0;
-  for (; i + CPU_LANES <= count; i += CPU_LANES)
-    lanes_store(out + i, lanes_fma(lanes_load(x + i), by, lanes_load(out + i)));
-  if (i < count)
-    lanes_store_some(out + i, lanes_fma(lanes_load_some(x + i, count - i), by,
-                                        lanes_load_some(out + i, count - i)), count - i);
+/* m lane sets of the sums stay in registers while the rows pass. */
+ALWAYS_INLINE void add_rows_lanes (float *out, const float *x, size_t x_stride, const float *factors,
+                                   size_t factor_stride, size_t rows, const int m) {
+  lanes sums[SUMS_AT_ONCE];
+  UNROLL for (int i = 0; i < m; i++) sums[i] = lanes_load(out + (size_t)i * CPU_LANES);
+  for (size_t r = 0; r < rows; r++, x += x_stride) {
+    const lanes factor = lanes_set(factors[r * factor_stride]);
+    UNROLL for (int i = 0; i < m; i++) sums[i] = lanes_fma(lanes_load(x + (size_t)i * CPU_LANES), factor, sums[i]);
+  }
+  UNROLL for (int i = 0; i < m; i++) lanes_store(out + (size_t)i * CPU_LANES, sums[i]);
+}
+
+static void add_rows (float *out, const float *x, size_t x_stride, const float *factors, size_t factor_stride,
+                      size_t rows, size_t count) {
+  size_t c = 0;
+  for (; c + SUMS_AT_ONCE * CPU_LANES <= count; c += SUMS_AT_ONCE * CPU_LANES)
+    add_rows_lanes(out + c, x + c, x_stride, factors, factor_stride, rows, SUMS_AT_ONCE);
+  for (; c + CPU_LANES <= count; c += CPU_LANES)
+    add_rows_lanes(out + c, x + c, x_stride, factors, factor_stride, rows, 1);
+  if (c == count) return;
+  lanes sum = lanes_load_some(out + c, count - c);
+  for (size_t r = 0; r < rows; r++)
+    sum = lanes_fma(lanes_load_some(x + r * x_stride + c, count - c), lanes_set(factors[r * factor_stride]), sum);
+  lanes_store_some(out + c, sum, count - c);
 }
 
 static void scale (float *x, float factor, size_t count) {

@@ -1,6 +1,7 @@
 /*
-** Products of the indexer's query heads with its keys, for one level: included by kernels_<level>.c behind
-** its lanes. A lane is a key, so nothing is joined at the end, which short rows would spend most time on.
+** Products of the indexer's query heads with its keys, and their sums over the heads, for one level: included by
+** kernels_<level>.c behind its lanes. A lane is a key, so nothing is joined at the end, which short rows would
+** spend most time on.
 */
 #ifndef compute_cpu_kernels_index_h
 #define compute_cpu_kernels_index_h
@@ -48,6 +49,28 @@ static void index_products (const uint8_t *keys, size_t groups, const cpu_index_
       index_group(keys, q, query, QUERIES_AT_ONCE, out, out_stride);
     for (; query < rows; query++) index_group(keys, q, query, 1, out, out_stride);
   }
+}
+
+/* The sums of m lane sets of keys. */
+ALWAYS_INLINE void sum_relu_lanes (const float *x, size_t stride, const float *factors, size_t rows, float *out,
+                                   const int m) {
+  lanes sums[SUMS_AT_ONCE];
+  UNROLL for (int i = 0; i < m; i++) sums[i] = lanes_set(0.0f);
+  for (size_t r = 0; r < rows; r++, x += stride) {
+    const lanes factor = lanes_set(factors[r]);
+    UNROLL for (int i = 0; i < m; i++) {
+      const lanes positive = lanes_max(lanes_set(0.0f), lanes_load(x + (size_t)i * CPU_LANES));
+      sums[i] = lanes_add(sums[i], lanes_mul(positive, factor));
+    }
+  }
+  UNROLL for (int i = 0; i < m; i++) lanes_store(out + (size_t)i * CPU_LANES, sums[i]);
+}
+
+static void sum_relu (const float *x, size_t stride, const float *factors, size_t rows, float *out, size_t count) {
+  size_t k = 0;
+  for (; k + SUMS_AT_ONCE * CPU_LANES <= count; k += SUMS_AT_ONCE * CPU_LANES)
+    sum_relu_lanes(x + k, stride, factors, rows, out + k, SUMS_AT_ONCE);
+  for (; k < count; k += CPU_LANES) sum_relu_lanes(x + k, stride, factors, rows, out + k, 1);
 }
 
 #endif

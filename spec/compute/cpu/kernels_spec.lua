@@ -384,7 +384,7 @@ describe("functions", function()
     assert.equal(100, internals.floats(internals.kernel_elements("scalar", "swiglu", gate, 10, up))[1] > 99.99 and 100)
   end)
 
-  for _, name in ipairs { "exp", "sqrt_softplus", "scale", "add_scaled", "swiglu" } do
+  for _, name in ipairs { "exp", "sqrt_softplus", "scale", "swiglu" } do
     it(name .. " has the same bits at every level and place", function()
       local odd = internals.pack_floats { 0 / 0, 1 / 0, -1 / 0, 0, 1e-40, -1e-40, 3e38 }
       for _, count in ipairs { 1, 15, 16, 47, 200 } do
@@ -398,6 +398,41 @@ describe("functions", function()
       end
     end)
   end
+
+  -- One row at a time, in double precision; the kernels round every step to float32.
+  local sums = {
+    add_rows = function(out, x, factor) return out + x * factor end,
+    sum_relu = function(out, x, factor) return out + math.max(x, 0) * factor end,
+  }
+  for name, add in pairs(sums) do
+    it(name .. " adds rows, with the same bits at every level and place", function()
+      for _, count in ipairs(name == "sum_relu" and { 16, 48, 64, 208 } or { 1, 16, 47, 64, 200 }) do
+        local rows = 7
+        local x, factors, out = random_floats(rows * count), random_floats(rows), random_floats(count)
+        local got = internals.kernel_rows("scalar", name, x, factors, out)
+        local xs, fs, gots = internals.floats(x), internals.floats(factors), internals.floats(got)
+        local sum = name == "sum_relu" and {} or internals.floats(out)
+        for c = 1, count do
+          for r = 0, rows - 1 do sum[c] = add(sum[c] or 0, xs[r * count + c], fs[r + 1]) end
+          assert.near(sum[c], gots[c], 1e-5)
+        end
+        for _, level in ipairs(levels) do
+          assert.is_true(got == internals.kernel_rows(level, name, x, factors, out), level)
+        end
+      end
+    end)
+  end
+
+  it("sum_relu: a NaN stays one, whatever else is added", function()
+    for _, level in ipairs(levels) do
+      local x = internals.pack_floats { 0 / 0, -1, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+        5, 3, -4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 }
+      local got = internals.floats(internals.kernel_rows(level, "sum_relu", x, internals.pack_floats { 1, 10 },
+        x:sub(1, 64)))
+      assert.is_true(is_nan(got[1]))
+      assert.same({ 30, 2 }, { got[2], got[3] })
+    end
+  end)
 
   for _, name in ipairs { "dot", "sum_squares" } do
     it(name .. " has the same bits at every level", function()
