@@ -13,7 +13,7 @@
 #include "runtime.h"
 
 enum {
-  PREFILL_ROWS = 16,          /* kept for reading when answers would fill the step; the first slice, unmeasured */
+  PREFILL_ROWS = 16,          /* kept for reading when answers would fill the step */
   SCORE_BYTES = 32 << 20      /* logits of the rows that are scored in one step */
 };
 
@@ -124,10 +124,11 @@ static size_t count_equals (const ms_engine *engine, size_t from) {
 
 /*
 ** The rows go to the highest priority; equals have equal shares, and what one does not need goes to those
-** behind it.
+** behind it. With `answers` waiting, as many as fit the slice.
 */
-static void add_prefills (ms_engine *engine, size_t rows) {
-  size_t equals = 0;
+static void add_prefills (ms_engine *engine, size_t answers) {
+  size_t equals = 0, rows = STEP_ROWS;
+  if (answers != 0) rows = pace_rows(&engine->pace, engine->step.decodes, engine->slice_ns, STEP_ROWS);
   for (size_t i = 0; i < engine->job_count; i++) {
     ms_job *job = engine->order[i];
     size_t left = rows < STEP_ROWS - engine->step.rows ? rows : STEP_ROWS - engine->step.rows;
@@ -136,6 +137,8 @@ static void add_prefills (ms_engine *engine, size_t rows) {
     if (!can_run(job) || unread_of(job) < 2) continue;
     size_t share = (left + equals - 1) / equals, unread = unread_of(job), before = engine->step.rows;
     size_t count = unread < share ? unread : share;
+    if (answers != 0) count = pace_next(job->slice, count);
+    job->slice = count;
     add_item(engine, job, job->scored == 0 ? count : limit_scored(engine, job, count));
     rows -= engine->step.rows - before;
     equals--;
@@ -160,13 +163,6 @@ static void begin_jobs (ms_engine *engine) {
     if (!job->begun && !job->ended) session_mark(job->session);
     job->begun = true;
   }
-}
-
-/* Rows of reading by which a step becomes longer by at most engine->slice_ns. */
-static size_t slice_rows (const ms_engine *engine) {
-  if (engine->row_ns <= 0) return PREFILL_ROWS;
-  double rows = (double)engine->slice_ns / engine->row_ns;
-  return rows < 1 ? 1 : rows < STEP_ROWS ? (size_t)rows : STEP_ROWS;
 }
 
 static ms_status grow_logits (step *s, size_t vocabulary, ms_error *err) {
@@ -205,7 +201,7 @@ bool step_form (ms_engine *engine) {
   size_t longer = count_longer(engine);
   size_t answers = add_decodes(engine, longer == 0 ? STEP_ROWS : STEP_ROWS - PREFILL_ROWS);
   s->decodes = s->rows;
-  if (longer != 0) add_prefills(engine, answers == 0 ? STEP_ROWS : slice_rows(engine));
+  if (longer != 0) add_prefills(engine, answers);
   add_draws(engine);
   if (s->count == 0) return false;
   if (place(engine, &err) != MS_OK) {

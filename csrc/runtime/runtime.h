@@ -14,6 +14,7 @@
 #include "../base/status.h"
 #include "../model/forward.h"
 #include "notifier.h"
+#include "pace.h"
 #include "prefix_store.h"
 #include "sampler.h"
 #include "snapshot.h"
@@ -126,7 +127,7 @@ struct ms_job {
   ms_tokens tokens;                      /* (worker) generated */
   size_t scored, score_from;             /* tokens whose log-probabilities are wanted; the first one's position */
   float *logprobs;                       /* (worker) [scored] or NULL */
-  size_t cached, read, reread;
+  size_t cached, read, reread, slice;    /* slice: rows of reading in its last step */
   uint64_t prefill_ns, decode_ns;
 };
 
@@ -206,7 +207,7 @@ struct ms_engine {
   size_t job_count, job_capacity, turn;  /*   first; order: as they are served in the step at hand; turn: its number */
   size_t job_limit;
   uint64_t slice_ns;                     /* by which reading may lengthen a step that others wait for */
-  double row_ns, answer_ns;              /* measured: of one more row of reading, of a step of answers alone */
+  pace pace;                             /* what steps have taken */
   ms_job *garbage_jobs;                  /* freed by engine_unlock, without the lock */
   ms_session *garbage_sessions;
   bool hosted;                           /* no thread: whoever waits computes; never changes */

@@ -127,37 +127,6 @@ static void account (ms_engine *engine, const step_item *item, size_t reread) {
   stats->prefill_seconds += share;
 }
 
-/* The first measurement, then about the last four. */
-static void smooth (double *cost, double measured) {
-  *cost = *cost == 0 ? measured : *cost + (measured - *cost) / 4;
-}
-
-/*
-** What a step of answers costs, and each row of reading more. Steps of one kind tell it directly; a mixed one
-** tells by how much both together were wrong.
-*/
-static void measure (ms_engine *engine) {
-  enum { TELLING_ROWS = 16 };            /* fewer rows of reading are mostly the cost of a step */
-  const step *s = &engine->step;
-  double duration = (double)s->duration;
-  size_t reading = s->rows - s->decodes;
-  if (s->rows == 0 || s->items[0].status != MS_OK) return;
-  if (reading == 0) {
-    smooth(&engine->answer_ns, duration);
-  } else if (s->decodes == 0) {
-    if (engine->row_ns == 0 || reading >= TELLING_ROWS) smooth(&engine->row_ns, duration / (double)reading);
-  } else if (engine->row_ns == 0) {
-    engine->row_ns = duration / (double)s->rows;
-  } else if (engine->answer_ns == 0) {
-    double rest = duration - engine->row_ns * (double)reading;
-    engine->answer_ns = rest > 0 ? rest : 0;
-  } else {
-    double ratio = duration / (engine->answer_ns + engine->row_ns * (double)reading);
-    smooth(&engine->answer_ns, engine->answer_ns * ratio);
-    smooth(&engine->row_ns, engine->row_ns * ratio);
-  }
-}
-
 static void commit_item (ms_engine *engine, step_item *item) {
   ms_job *job = item->job;
   ms_session *session = job->session;
@@ -194,9 +163,10 @@ static void commit_item (ms_engine *engine, step_item *item) {
 
 static void commit (ms_engine *engine) {
   backend *be = engine->backend;
-  measure(engine);
-  for (size_t i = 0; i < engine->step.count; i++) commit_item(engine, &engine->step.items[i]);
-  engine->stats.steps += engine->step.segment_count != 0;
+  const step *s = &engine->step;
+  if (s->items[0].status == MS_OK) pace_measure(&engine->pace, s->rows - s->decodes, s->decodes, s->duration);
+  for (size_t i = 0; i < s->count; i++) commit_item(engine, &engine->step.items[i]);
+  engine->stats.steps += s->segment_count != 0;
   engine->stats.scratch_bytes = be->scratch_bytes(be);
   if (engine->runner != NULL) engine->stats.scratch_bytes += model_runner_bytes(engine->runner);
   if (!engine->set_threads) engine->info.threads = be->threads(be);

@@ -180,6 +180,37 @@ static int window_is_utf8 (lua_State *L) {
   return 1;
 }
 
+/* {== Pace ======================================================================================= */
+
+static size_t element (lua_State *L, int i) {
+  lua_rawgeti(L, -1, i);
+  size_t value = (size_t)lua_tonumber(L, -1);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* pace({ { reading, answering, ms }, ... }, answering, slice_ms, most) -> rows of reading in the next step */
+static int window_pace (lua_State *L) {
+  pace p = { 0 };
+  luaL_checktype(L, 1, LUA_TTABLE);
+  for (size_t i = 1; i <= lua_rawlen(L, 1); i++) {
+    lua_rawgeti(L, 1, (int)i);
+    lua_rawgeti(L, -1, 3);
+    uint64_t duration = (uint64_t)(lua_tonumber(L, -1) * 1e6);
+    lua_pop(L, 1);
+    pace_measure(&p, element(L, 1), element(L, 2), duration);
+    lua_pop(L, 1);
+  }
+  lua_pushinteger(L, (lua_Integer)pace_rows(&p, (size_t)luaL_checkinteger(L, 2),
+                                            (uint64_t)(luaL_checknumber(L, 3) * 1e6), (size_t)luaL_checkinteger(L, 4)));
+  return 1;
+}
+
+static int window_pace_next (lua_State *L) {
+  lua_pushinteger(L, (lua_Integer)pace_next((size_t)luaL_checkinteger(L, 1), (size_t)luaL_checkinteger(L, 2)));
+  return 1;
+}
+
 /* {== Descriptors and children ==================================================================== */
 
 /* readable(descriptor) -> whether poll(2) finds something to read */
@@ -397,6 +428,8 @@ static const luaL_Reg functions[] = {
   { "random", window_random },
   { "text", window_text },
   { "is_utf8", window_is_utf8 },
+  { "pace", window_pace },
+  { "pace_next", window_pace_next },
   { "readable", window_readable },
   { "poll", window_poll },
   { "in_child", window_in_child },
