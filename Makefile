@@ -143,10 +143,17 @@ test-algebra: needed
 
 spec-modules: $(SPEC_MODULES)
 
-##  make bench      reading and generating speed, CPU seconds and memory on the pocket model
+##  make bench      the pocket model: reading and generating speed, CPU time, memory; many sessions at once
 bench: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) bench/bench.lua
+	@$(RUN) bench/sessions.lua
+
+##  make bench-million   two models at 2^20 tokens: memory, speed by depth, forks, retrieval (minutes)
+.PHONY: bench-million
+bench-million: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
+	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/million.lua
 
 ##  make memory     what sessions of V4-Flash and V4-Pro cost: the figures of docs/memory.md
 memory: needed

@@ -1,24 +1,29 @@
 --- A checkpoint folder in the shape of a release of DeepSeek-V4, with zeros for weights: the file is sparse, takes
 -- hardly any disk, and the engine opens it as it would the real one. For what depends on shapes alone: memory, names.
+-- And a narrow model of two of its layers, small enough to hold weights: numbers drawn at random.
 local release = {}
 
---- What tells the two releases apart; everything else of config.json they share. `first_ratio`: of layers 0 and 1.
+--- What tells the shapes apart; everything else of config.json they share. `first_ratios`: of layers 0 and 1.
 release.flash = {
   width = 4096, layers = 43, heads = 64, q_lora = 1024, o_groups = 8, index_top_k = 512, experts = 256,
-  expert_width = 2048, route_scale = 1.5, first_ratio = 0,
+  expert_width = 2048, route_scale = 1.5, first_ratios = { 0, 0 }, vocabulary = 129280, hash_layers = 3,
 }
 release.pro = {
   width = 7168, layers = 61, heads = 128, q_lora = 1536, o_groups = 16, index_top_k = 1024, experts = 384,
-  expert_width = 3072, route_scale = 2.5, first_ratio = 128,
+  expert_width = 3072, route_scale = 2.5, first_ratios = { 128, 128 }, vocabulary = 129280, hash_layers = 3,
+}
+release.narrow = { -- one layer of each kind that grows, with the rows and the indexer of V4-Flash
+  width = 256, layers = 2, heads = 8, q_lora = 256, o_groups = 2, index_top_k = 512, experts = 8,
+  expert_width = 128, route_scale = 1.5, first_ratios = { 4, 128 }, vocabulary = 512, hash_layers = 0, random = true,
 }
 
-local vocabulary, top_k, hash_layers, streams = 129280, 6, 3, 4
+local top_k, streams = 6, 4
 local head, o_lora, index_heads, index_head = 512, 1024, 64, 128
 
 --- The compression ratio of a layer, from 0; the drafting block behind the last has none.
 local function ratio_of(shape, layer)
   if layer >= shape.layers then return 0 end
-  if layer < 2 then return shape.first_ratio end
+  if layer < 2 then return shape.first_ratios[layer + 1] end
   return layer % 2 == 0 and 4 or 128
 end
 
@@ -37,9 +42,9 @@ local function config_of(shape)
 "quantization_config": { "quant_method": "fp8", "fmt": "e4m3", "scale_fmt": "ue8m0", "activation_scheme": "dynamic",
 "weight_block_size": [128, 128] }, "hidden_act": "silu", "attention_bias": false, "tie_word_embeddings": false,
 "bos_token_id": 0, "eos_token_id": 1, "compress_ratios": [%s] }
-]]):format(vocabulary, shape.width, shape.layers, shape.heads, head, shape.q_lora, shape.o_groups, o_lora, index_heads,
-    index_head, shape.index_top_k, shape.experts, top_k, shape.expert_width, shape.route_scale, hash_layers, streams,
-    table.concat(ratios, ", "))
+]]):format(shape.vocabulary, shape.width, shape.layers, shape.heads, head, shape.q_lora, shape.o_groups, o_lora,
+    index_heads, index_head, shape.index_top_k, shape.experts, top_k, shape.expert_width, shape.route_scale,
+    shape.hash_layers, streams, table.concat(ratios, ", "))
 end
 
 -- {== Tensors =====================================================================================
@@ -53,10 +58,10 @@ local function new_list()
     local size = rows * (columns or 1) * element_bytes[kind]
     list[#list + 1] = ('"%s":{"dtype":"%s","shape":[%s],"data_offsets":[%.0f,%.0f]}'):format(name, kind,
       columns and ("%d,%d"):format(rows, columns) or rows, list.bytes, list.bytes + size)
-    if kind == "I64" then list.tables[#list.tables + 1] = list.bytes end
+    list.places[#list.places + 1] = { kind = kind, at = list.bytes, size = size }
     list.bytes = list.bytes + size
   end
-  list.tables = {}
+  list.places = {}
   return list
 end
 
@@ -114,7 +119,7 @@ local function add_layer(list, prefix, shape, layer)
   list.add(prefix .. "ffn_norm.weight", "BF16", shape.width)
   add_attention(list, prefix .. "attn.", shape, ratio_of(shape, layer))
   list.add(prefix .. "ffn.gate.weight", "BF16", shape.experts, shape.width)
-  if layer < hash_layers then list.add(prefix .. "ffn.gate.tid2eid", "I64", vocabulary, top_k)
+  if layer < shape.hash_layers then list.add(prefix .. "ffn.gate.tid2eid", "I64", shape.vocabulary, top_k)
   else list.add(prefix .. "ffn.gate.bias", "F32", shape.experts) end
   add_expert(list, prefix .. "ffn.shared_experts", shape, add_fp8)
   for expert = 0, shape.experts - 1 do add_expert(list, prefix .. "ffn.experts." .. expert, shape, add_fp4) end
@@ -131,8 +136,8 @@ end
 
 local function tensors_of(shape)
   local list = new_list()
-  list.add("embed.weight", "BF16", vocabulary, shape.width)
-  list.add("head.weight", "BF16", vocabulary, shape.width)
+  list.add("embed.weight", "BF16", shape.vocabulary, shape.width)
+  list.add("head.weight", "BF16", shape.vocabulary, shape.width)
   list.add("norm.weight", "BF16", shape.width)
   add_hyper_connection(list, "hc_head", shape, streams, 1)
   for layer = 0, shape.layers - 1 do add_layer(list, ("layers.%d."):format(layer), shape, layer) end
@@ -152,14 +157,39 @@ local function little_endian(value)
 end
 
 --- Every token goes to the experts 0 to 5: hash tables are the one thing whose contents are checked at open.
-local function hash_table()
+local function hash_table(size)
   local row = {}
   for expert = 0, top_k - 1 do row[#row + 1] = little_endian(expert) end
-  return table.concat(row):rep(vocabulary)
+  return table.concat(row):rep(size / (top_k * 8))
 end
 
---- Writes config.json and a sparse model.safetensors of `shape` into `folder`, which exists. True; nil and why where
--- the file system has no such files.
+--- Elements of a random weight, as bytes: of either sign and a moderate size in every type.
+local random_element = {
+  F32 = function(draw) return string.char(0, draw(256), draw(128), 60 + 128 * draw(2)) end,
+  BF16 = function(draw) return string.char(draw(256), 60 + draw(2) + 128 * draw(2)) end,
+  F8_E4M3 = function(draw) return string.char(draw(120) + 128 * draw(2)) end,
+  F8_E8M0 = function() return string.char(118) end,
+  I8 = function(draw) return string.char(draw(256)) end, -- two E2M1 codes
+}
+
+--- Numbers from 0 to n - 1, the same ones everywhere (Park and Miller's generator).
+local function generator()
+  local state = 1
+  return function(n)
+    state = state * 16807 % 2147483647
+    return math.floor(state / 2147483647 * n)
+  end
+end
+
+--- The same few thousand numbers again and again; no row of a weight has a length that divides theirs.
+local function random_weight(place, draw)
+  local block, element = {}, random_element[place.kind]
+  for i = 1, 8191 do block[i] = element(draw) end
+  return table.concat(block):rep(math.ceil(place.size / (8191 * element_bytes[place.kind]))):sub(1, place.size)
+end
+
+--- Writes config.json and model.safetensors of `shape` into `folder`, which exists; a sparse file, but for a shape with
+-- random weights. True; nil and why where the file system has no such files.
 function release.write(shape, folder)
   local config = assert(io.open(folder .. "/config.json", "wb"))
   assert(config:write(config_of(shape)))
@@ -169,10 +199,12 @@ function release.write(shape, folder)
   header = header .. (" "):rep(-#header % 8) -- so that the data is aligned
   local file = assert(io.open(folder .. "/model.safetensors", "wb"))
   assert(file:write(little_endian(#header), header))
-  local start, experts = 8 + #header, hash_table()
-  for _, at in ipairs(list.tables) do
-    assert(file:seek("set", start + at))
-    assert(file:write(experts))
+  local start, draw = 8 + #header, generator()
+  for _, place in ipairs(list.places) do
+    if place.kind == "I64" or shape.random then
+      assert(file:seek("set", start + place.at))
+      assert(file:write(place.kind == "I64" and hash_table(place.size) or random_weight(place, draw)))
+    end
   end
   local ok, message = file:seek("set", start + list.bytes - 1)
   if ok then ok, message = file:write("\0") end

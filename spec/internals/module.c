@@ -18,5 +18,6 @@ int luaopen_moonseek_internals (lua_State *L) {
   register_text_internals(L);
   register_faults_internals(L);
   register_host_internals(L);
+  register_fill_internals(L);
   return 1;
 }
