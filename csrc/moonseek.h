@@ -50,6 +50,9 @@ const char *const *ms_backends (void);               /* names that `backend` acc
 const char *ms_cpu_features (void);                  /* kernel levels this machine can run: "scalar avx2 avx512" */
 size_t ms_memory_live (void);                        /* bytes allocated by the engine's allocator and not freed */
 
+/* Writes a file that takes the place of `path` as a whole, also when the machine stops in between, or not at all. */
+ms_status ms_file_replace (const char *path, const void *bytes, size_t count, ms_error *err);
+
 /* {== Model files, header only =================================================================== */
 
 #define MS_TYPE_LIMIT 16

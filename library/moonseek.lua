@@ -323,24 +323,33 @@
 ---@field thinking_budget? integer
 ---reasoning and answer together; by default until the context is full
 ---@field max_tokens? integer
----that have to be free for the answer
+---that have to be free for the answer, or the context is full
 ---@field reserve? integer
 ---that the model may call: `{ name =, description =, parameters = }`
 ---@field tools? table[]
 ---as `session:generate`, as all that follow
 ---@field temperature? number
+---that many likeliest
 ---@field top_k? integer
+---the likeliest that make up this sum
 ---@field top_p? number
+---those with this share of the likeliest
 ---@field min_p? number
+---without one, one is drawn and returned
 ---@field seed? integer|string
+---of tokens in the session
 ---@field repetition_penalty? number
+---of tokens generated; with `thinking_budget` reasoning and answer count apart
 ---@field frequency_penalty? number
+---likewise
 ---@field presence_penalty? number
+---token id → number
 ---@field logit_bias? table<integer, number>
----also within the reasoning
+---ends the answer, also within the reasoning; not a part of the text
 ---@field stop? (string|integer)[]
 ---of the whole turn
 ---@field deadline_ms? integer
+---texts of higher priority are read first
 ---@field priority? integer
 ---hears every event
 ---@field on_event? fun(event: moonseek.ChatEvent)
@@ -359,7 +368,9 @@
 ---@field context? integer
 ---of the checkpoint, as `moonseek.encoding` takes it, like the next two
 ---@field generation? "0731"|"preview"
+---old reasoning is left out, unless tools are offered
 ---@field drop_thinking? boolean
+---`</tool_result>` in a tool's result is escaped
 ---@field escape_tool_results? boolean
 ---an answer that DeepSeek's parser would refuse is `EFORMAT`
 ---@field strict? boolean
@@ -1181,12 +1192,28 @@ function chat.chat(where, options) end
 ---@return moonseek.Code? code
 function chat:send(message, options) end
 
----answers what is there, for instance after the results of tools were added
+---answers what is there, for instance after the results of tools were added; an answer at the end, say one cut by
+---`max_tokens`, goes on where it ends
 ---@param options? moonseek.ChatTurnOptions
 ---@return moonseek.ChatAnswer?
 ---@return any message
 ---@return moonseek.Code? code
 function chat:continue(options) end
+
+---throws the last answer away and answers again, with another seed unless one is given
+---@param options? moonseek.ChatTurnOptions
+---@return moonseek.ChatAnswer?
+---@return any message
+---@return moonseek.Code? code
+function chat:retry(options) end
+
+---puts this in place of what the user said last and of all that followed, and answers it
+---@param message string|moonseek.Message|moonseek.Message[]
+---@param options? moonseek.ChatTurnOptions
+---@return moonseek.ChatAnswer?
+---@return any message
+---@return moonseek.Code? code
+function chat:edit(message, options) end
 
 ---as `send`, or without a message as `continue`, but iterates over events
 ---@param message string|moonseek.Message|moonseek.Message[]|nil
@@ -1207,6 +1234,13 @@ function chat:cancel() end
 ---@return moonseek.Code? code
 function chat:add(message) end
 
+---keeps the first `count` messages, counted as `messages` shows them; the system message always stays
+---@param count integer
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function chat:rewind(count) end
+
 ---a copy of the messages, the system message at the head
 ---@return moonseek.Message[]
 function chat:messages() end
@@ -1216,6 +1250,22 @@ function chat:messages() end
 ---@return string? message
 ---@return moonseek.Code? code
 function chat:fork() end
+
+---writes options and messages to `path`, and what its session has read to `path` with `.session` behind it
+---@param path string
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function chat:save(path) end
+
+---the chat that was saved there; options that are given go before those that were saved
+---@param engine moonseek.Engine
+---@param path string
+---@param options? moonseek.ChatOptions
+---@return moonseek.Chat? chat
+---@return string|string? note, or the message
+---@return moonseek.Code? code
+function chat.load_chat(engine, path, options) end
 
 ---closes its session, unless that is yours
 function chat:close() end

@@ -267,6 +267,15 @@ void file_writer_close (file_writer *w) {
   *w = (file_writer){ 0 };
 }
 
+ms_status ms_file_replace (const char *path, const void *bytes, size_t count, ms_error *err) {
+  file_writer w = { 0 };
+  ms_status status = file_writer_open(path, FILE_LASTING, &w, err);
+  if (status == MS_OK) status = file_writer_write(&w, bytes, count, 0, err);
+  if (status == MS_OK) status = file_writer_commit(&w, err);
+  file_writer_close(&w);
+  return status;
+}
+
 /* {== Paths ====================================================================================== */
 
 char *file_path_join (const char *folder, const char *name) {

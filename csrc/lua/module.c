@@ -1,5 +1,6 @@
 /* The module table of moonseek.core, put together from its objects. */
 #include "binding.h"
+#include "options.h"
 
 static int module_memory_live (lua_State *L) {
   push_count(L, ms_memory_live());
@@ -24,8 +25,19 @@ static int module_version (lua_State *L) {
   return 1;
 }
 
+/* replace_file(path, bytes) -> true | nil, message, code */
+static int module_replace_file (lua_State *L) {
+  size_t count;
+  ms_error err;
+  const char *bytes = luaL_checklstring(L, 2, &count), *path = check_path(L, 1, "replace_file", &err);
+  if (path == NULL || ms_file_replace(path, bytes, count, &err) != MS_OK) return push_failure(L, &err);
+  lua_pushboolean(L, 1);
+  return 1;
+}
+
 static const luaL_Reg functions[] = {
   { "memory_live", module_memory_live },
+  { "replace_file", module_replace_file },
   { "version", module_version },
   { NULL, NULL }
 };

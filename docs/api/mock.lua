@@ -3,7 +3,8 @@ return {
   text = [[
 `moonseek.mock` makes an engine without weights, for specifying what is built on engines. Its sessions and jobs have
 the methods of real ones that need no arithmetic (`logits` and `score` are `EUNSUPPORTED`), its tokenizer is one of
-bytes and control tokens.]],
+bytes and control tokens. An answer that `max_tokens` or a stop cut goes on with the next request, unless the session
+was changed in between; a `</think>` put behind it stands for the rest of the reasoning.]],
   classes = {
     { "MockAnswer", fields = {
       { "content", "string?", "as an assistant's message has it" },

@@ -1,130 +1,29 @@
 --- A conversation with a model: messages, and the session that has read them.
--- The messages are the truth; the session only saves reading. Each turn renders all of them and the session keeps what
--- it has: so a turn that fails changes nothing, and whatever is done to the messages is right.
+-- The messages are the truth; the session only saves reading. Each turn renders all of them, and the session keeps what
+-- it has of that: so a turn that fails changes nothing, and whatever is done to the messages is right.
 local encoding = require "moonseek.encoding"
-local options = require "moonseek.options"
+local file = require "moonseek.chat.file"
+local messages = require "moonseek.chat.messages"
 local room = require "moonseek.chat.room"
+local settings = require "moonseek.chat.settings"
+local template = require "moonseek.encoding.template"
 local turn = require "moonseek.chat.turn"
 
 local module = { policies = require "moonseek.chat.policies" }
 local chat = {}
 local metatable = { __name = "moonseek.chat", __index = chat }
 
--- {== Options =========================================================================================
+-- {== Prompts =========================================================================================
 
-local sampling = {
-  temperature = { type = "number" }, top_k = { type = "number" }, top_p = { type = "number" },
-  min_p = { type = "number" }, seed = {}, repetition_penalty = { type = "number" },
-  frequency_penalty = { type = "number" }, presence_penalty = { type = "number" }, logit_bias = { type = "table" },
-  stop = { type = "table" }, priority = { type = "number" },
-}
-
---- Options of every turn, which the chat's options preset.
-local of_turn = {
-  thinking = { type = "string" }, thinking_budget = { type = "number" }, max_tokens = { type = "number" },
-  reserve = { type = "number" }, tools = { type = "table" }, on_full = { type = "function" },
-  deadline_ms = { type = "number" }, on_event = { type = "function" },
-}
-
-local of_chat = {
-  system = { type = "string" }, response_format = { type = "table" }, messages = { type = "table" },
-  generation = { type = "string" }, drop_thinking = { type = "boolean" }, escape_tool_results = { type = "boolean" },
-  strict = { type = "boolean", default = false }, context = { type = "number" },
-}
-
-for name, rule in pairs(sampling) do of_turn[name] = rule end
-for name, rule in pairs(of_turn) do of_chat[name] = rule end
-
-local from = { max_tokens = 1, thinking_budget = 0, reserve = 1 }
-
---- Refuses what the engine would not be asked before the turn is under way.
-local function check_limits(what, given)
-  for name, least in pairs(from) do
-    local value = given[name]
-    if value and (value < least or value % 1 ~= 0) then
-      return nil, ("%s: option '%s' is %.14g: it must be a whole number from %d on"):format(what, name, value, least),
-        "EINVAL"
-    end
-  end
-  return true
-end
-
---- The options of a turn: what is given, else what the chat has.
-local function settings_of(self, what, given)
-  local settings = options.read(what, given, of_turn)
-  for name in pairs(of_turn) do
-    if settings[name] == nil then settings[name] = self.options[name] end
-  end
-  local right, message, code = check_limits(what, settings)
-  if not right then return nil, message, code end
-  return settings
-end
-
--- {== Messages ========================================================================================
-
-local function copy(given)
-  local made = {}
-  for name, value in next, given do made[name] = value end
-  return made
-end
-
-local function extended(list, more)
-  local made = {}
-  for i, message in ipairs(list) do made[i] = message end
-  for _, message in ipairs(more) do made[#made + 1] = copy(message) end
-  return made
-end
-
---- A text, a message or a list of messages as a list.
-local function messages_of(what, given)
-  if type(given) == "string" then return { { role = "user", content = given } } end
-  if type(given) ~= "table" then
-    error(("%s: text, message or list of messages expected, got %s"):format(what, type(given)), 3)
-  end
-  local list = rawget(given, "role") ~= nil and { given } or given
-  for i, message in ipairs(list) do
-    if type(message) ~= "table" then
-      error(("%s: message %d: table expected, got %s"):format(what, i, type(message)), 3)
-    end
-  end
-  return list
-end
-
---- With the system message at its head, which offers `tools`; without anything to say there is none.
 local function with_head(self, list, tools)
-  local chosen = self.options
-  if tools and #tools == 0 then tools = nil end
-  if not (chosen.system or tools or chosen.response_format) then return extended(list, {}) end
-  local head = { role = "system", content = chosen.system, tools = tools, response_format = chosen.response_format }
-  return extended({ head }, list)
-end
-
-local function tools_in(messages)
-  local tools = {}
-  for _, message in ipairs(messages) do
-    if type(message.tools) == "table" then
-      for _, tool in ipairs(message.tools) do tools[#tools + 1] = tool end
-    end
-  end
-  return tools
-end
-
---- One more than the highest number in the ids that were given to calls.
-local function next_call(messages)
-  local highest = 0
-  for _, message in ipairs(messages) do
-    for _, call in ipairs(type(message.tool_calls) == "table" and message.tool_calls or {}) do
-      local number = type(call.id) == "string" and call.id:match("^call_(%d+)$")
-      highest = math.max(highest, tonumber(number) or 0)
-    end
-  end
-  return highest + 1
+  local head = messages.head(self.options.system, tools, self.options.response_format)
+  return head and messages.extended({ head }, list) or list
 end
 
 --- The tokens of a prompt.
-local function prompt_of(self, messages, thinking)
+local function tokens_of(self, list, thinking)
   local chosen = self.options
-  local pieces, message, code = encoding.pieces(messages, {
+  local pieces, message, code = encoding.pieces(list, {
     thinking = thinking, generation = chosen.generation, drop_thinking = chosen.drop_thinking,
     escape_tool_results = chosen.escape_tool_results,
   })
@@ -133,6 +32,25 @@ local function prompt_of(self, messages, thinking)
   tokens, message, code = self.tokenizer:encode(pieces)
   if not tokens then return nil, message, code end
   return tokens
+end
+
+--- The list with an answer at its end left open, so that the model goes on where it ends.
+local function opened(list)
+  local last = list[#list]
+  if not last or last.role ~= "assistant" then return list end
+  local open = messages.copy(last)
+  open.prefix = true
+  return messages.extended(list, { open }, #list - 1)
+end
+
+--- How many of a prompt's tokens belong to the answer that it leaves open.
+local function begun_answer(self, list, prompt)
+  if #list == 0 or list[#list].role ~= "assistant" then return 0 end
+  local assistant = self.tokenizer:token(template.control.assistant)
+  for place = #prompt, 1, -1 do
+    if prompt[place] == assistant then return #prompt - place - 1 end
+  end
+  return 0
 end
 
 -- {== Turns ===========================================================================================
@@ -157,38 +75,43 @@ local function ask(self, list, turn_options)
   return answer, message, code
 end
 
-local function fit(self, list, settings)
-  local function render(messages)
-    return prompt_of(self, with_head(self, messages, settings.tools), settings.thinking)
-  end
-  local function ask_on_fork(messages, turn_options) return ask(self, messages, turn_options) end
-  return room.fit(self.session, list, settings, render, ask_on_fork)
+local function fit(self, list, chosen)
+  return room.fit(self.session, list, chosen, function(some)
+    return tokens_of(self, with_head(self, some, chosen.tools), chosen.thinking)
+  end, function(some, turn_options) return ask(self, some, turn_options) end)
 end
 
---- Begins to answer `list`, which becomes the chat's when the answer is there.
+local function keep(self, list, answer)
+  local whole = answer.finish_reason ~= "cancel" and answer.finish_reason ~= "deadline"
+  if not whole then return end
+  local before = #list > 0 and list[#list].role == "assistant" and #list - 1 or #list
+  self.list = messages.extended(list, { answer.message }, before)
+end
+
+--- Begins to answer `list`, which becomes the chat's when the answer is there. With on_event.
 local function begin(self, what, list, given)
-  local settings, message, code = settings_of(self, what, given)
-  if not settings then return nil, message, code end
+  local chosen, message, code = settings.of_turn(what, given, self.options)
+  if not chosen then return nil, message, code end
   local idle
   idle, message, code = free(self)
   if not idle then return nil, message, code end
   local prompt
-  list, prompt, code = fit(self, list, settings)
+  list, prompt, code = fit(self, opened(list), chosen)
   if not list then return nil, prompt, code end
-  local chosen = {}
-  for name in pairs(sampling) do chosen[name] = settings[name] end
+  local sampling = {}
+  for name in pairs(settings.sampling) do sampling[name] = chosen[name] end
   local begun = turn.new {
-    session = self.session, tokenizer = self.tokenizer, prompt = prompt, strict = self.options.strict,
-    tools = tools_in(with_head(self, list, settings.tools)), sampling = chosen, max_tokens = settings.max_tokens,
-    thinking_budget = settings.thinking_budget, deadline_ms = settings.deadline_ms, first_call = next_call(list),
+    session = self.session, tokenizer = self.tokenizer, prompt = prompt, begun = begun_answer(self, list, prompt),
+    strict = self.options.strict, tools = messages.tools(with_head(self, list, chosen.tools)), sampling = sampling,
+    max_tokens = chosen.max_tokens, thinking_budget = chosen.thinking_budget, deadline_ms = chosen.deadline_ms,
+    first_call = messages.next_call(list),
     finish = function(answer)
       self.running[1] = nil
-      local whole = answer and answer.finish_reason ~= "cancel" and answer.finish_reason ~= "deadline"
-      if whole then self.list = extended(list, { answer.message }) end
+      if answer then keep(self, list, answer) end
     end,
   }
   self.running[1] = begun
-  return begun, settings.on_event
+  return begun, chosen.on_event
 end
 
 local function drain(begun, on_event)
@@ -199,34 +122,39 @@ local function drain(begun, on_event)
     end
     if event.type == "error" then return nil, event.message, event.code end
   end
+  if not begun.answered then return nil, "the chat was closed", "ECANCELED" end
   return begun.answered
 end
 
-local function complete(begun, on_event, code)
+--- Waits for a turn. Whatever ends it, also an error that a debug hook raises, the chat is free again; what on_event
+-- raises undoes the turn.
+local function complete(self, begun, on_event, code)
   if not begun then return nil, on_event, code end
+  local before = self.list
   begun.awaited = true
   local ok, answer, message
   ok, answer, message, code = pcall(drain, begun, on_event)
   if not begun.closed then begun:close() end
+  if not ok or not answer then self.list = before end
   if not ok then error(answer, 0) end
   return answer, message, code
 end
 
 --- Answers a text, a message or several. An answer that was ended from outside is given, but not kept.
 function chat:send(given, turn_options)
-  local list = extended(self.list, messages_of("chat:send", given))
-  return complete(begin(self, "chat:send", list, turn_options))
+  local list = messages.extended(self.list, messages.of("chat:send", given))
+  return complete(self, begin(self, "chat:send", list, turn_options))
 end
 
---- Answers what is there, for instance after tool messages were added.
+--- Answers what is there, for instance after tool messages were added; an answer at the end goes on where it ends.
 function chat:continue(turn_options)
-  return complete(begin(self, "chat:continue", self.list, turn_options))
+  return complete(self, begin(self, "chat:continue", self.list, turn_options))
 end
 
 --- As send, but iterates over the events; the last is "done" or "error". Leaving the loop ends the turn, of which
 -- nothing stays.
 function chat:stream(given, turn_options)
-  local list = given == nil and self.list or extended(self.list, messages_of("chat:stream", given))
+  local list = given == nil and self.list or messages.extended(self.list, messages.of("chat:stream", given))
   local begun, message, code = begin(self, "chat:stream", list, turn_options)
   if not begun then return nil, message, code end
   local ended = false
@@ -246,42 +174,57 @@ function chat:cancel()
   if running then running:cancel() end
 end
 
---- The messages, with the system message at the head, as a list of copies.
-function chat:messages()
-  return extended({}, with_head(self, self.list, self.options.tools))
+--- Answers again what the last answer answered, which is thrown away; without a seed another one is drawn.
+function chat:retry(turn_options)
+  local place = messages.last(self.list, "assistant")
+  if place == 0 then return nil, "chat:retry: there is no answer yet", "EINVAL" end
+  return complete(self, begin(self, "chat:retry", messages.extended(self.list, {}, place - 1), turn_options))
 end
 
---- Adds messages without answering them.
-function chat:add(given)
-  local list = extended(self.list, messages_of("chat:add", given))
+--- Puts a text, a message or several in place of what the user said last, and of all that followed, and answers it.
+function chat:edit(given, turn_options)
+  local more, place = messages.of("chat:edit", given), messages.last(self.list, "user")
+  if place == 0 then return nil, "chat:edit: the user has said nothing yet", "EINVAL" end
+  return complete(self, begin(self, "chat:edit", messages.extended(self.list, more, place - 1), turn_options))
+end
+
+-- {== Messages ========================================================================================
+
+--- The messages, with the system message at the head, as a list of copies.
+function chat:messages()
+  return messages.extended({}, with_head(self, self.list, self.options.tools))
+end
+
+--- Makes `list` the chat's if it can be encoded.
+local function replace(self, list)
   local right, message, code = free(self)
   if right then
-    right, message, code = prompt_of(self, with_head(self, list, self.options.tools), self.options.thinking)
+    right, message, code = tokens_of(self, with_head(self, list, self.options.tools), self.options.thinking)
   end
   if not right then return nil, message, code end
   self.list = list
   return true
 end
 
-function chat:close()
-  local running = self.running[1]
-  if running then running:close() end
-  if self.owns_session then self.session:close() end
+--- Adds messages without answering them.
+function chat:add(given)
+  return replace(self, messages.extended(self.list, messages.of("chat:add", given)))
 end
 
-metatable.__close = chat.close
-
--- {== Making ==========================================================================================
-
-local function is_engine(object)
-  local kind = type(object)
-  return (kind == "userdata" or kind == "table") and type(object.session) == "function"
+--- Keeps the first `count` messages, counted as chat:messages shows them; the system message at the head always stays.
+function chat:rewind(count)
+  if type(count) ~= "number" or count % 1 ~= 0 then
+    error(("chat:rewind: number of messages expected, got %s"):format(tostring(count)), 2)
+  end
+  local all = #with_head(self, self.list, self.options.tools)
+  local head = all - #self.list
+  if count < head or count > all then
+    return nil, ("chat:rewind: %d messages can be kept, from %d to %d"):format(count, head, all), "EINVAL"
+  end
+  return replace(self, messages.extended(self.list, {}, count - head))
 end
 
-local function is_session(object)
-  local kind = type(object)
-  return (kind == "userdata" or kind == "table") and type(object.generate) == "function"
-end
+-- {== Making, saving, closing =========================================================================
 
 local function object(session, owns_session, tokenizer, given, list)
   return setmetatable({
@@ -297,39 +240,99 @@ function chat:fork()
   local session
   session, message, code = self.session:fork()
   if not session then return nil, message, code end
-  return object(session, true, self.tokenizer, copy(self.options), extended(self.list, {}))
+  return object(session, true, self.tokenizer, messages.copy(self.options), messages.extended(self.list))
 end
 
---- A chat on `session`; `given` is options that were read.
-local function new(session, owns_session, given)
+--- What the session has to hold so that a next turn of the user finds all before it read: no reasoning that is dropped.
+local function settled(self)
+  local answered = #self.list > 0 and self.list[#self.list].role == "assistant"
+  local list = answered and messages.extended(self.list, { { role = "user", content = "" } }) or self.list
+  local tokens, message, code = tokens_of(self, with_head(self, list, self.options.tools), self.options.thinking)
+  if not tokens then return nil, message, code end
+  return tokens:sub(1, answered and -4 or -2) -- without <｜User｜><｜Assistant｜><think>, or without the last of them
+end
+
+--- Writes the chat to `path`, and what its session has read beside it.
+function chat:save(path)
+  if type(path) ~= "string" then error(("chat:save: path expected, got %s"):format(type(path)), 2) end
+  local idle, message, code = free(self)
+  if not idle then return nil, message, code end
+  local tokens
+  tokens, message, code = settled(self)
+  if not tokens then return nil, message, code end
+  return file.save(path, self.session, tokens, self.options, self.list)
+end
+
+function chat:close()
+  local running = self.running[1]
+  if running then running:close() end
+  if self.owns_session then self.session:close() end
+end
+
+metatable.__close = chat.close
+
+local function has(where, method)
+  local kind = type(where)
+  return (kind == "userdata" or kind == "table") and type(where[method]) == "function"
+end
+
+--- A chat on `session` with options that were read.
+local function on_session(session, owns_session, chosen)
   local tokenizer, message, code = session:tokenizer()
   if not tokenizer then return nil, message, code end
-  local self = object(session, owns_session, tokenizer, given, {})
-  local list = given.messages or {}
-  given.messages = nil
-  local added
-  added, message, code = self:add(list)
-  if not added then return nil, message, code end
-  return self
+  local list = chosen.messages or {}
+  chosen.messages = nil
+  local made = object(session, owns_session, tokenizer, chosen, {})
+  local right
+  right, message, code = replace(made, messages.extended({}, messages.of("moonseek.chat", list)))
+  if not right then return nil, message, code end
+  return made
 end
 
---- A chat with a session of its own on an engine, or on a session that stays the caller's.
-local function open(_, where, given)
-  local chosen = options.read("moonseek.chat", given, of_chat)
-  chosen.thinking = chosen.thinking or "off"
-  if not is_engine(where) and not is_session(where) then
-    error(("moonseek.chat: engine or session expected, got %s"):format(type(where)), 2)
-  end
-  local right, message, code = check_limits("moonseek.chat", chosen)
-  if not right then return nil, message, code end
-  if is_session(where) then return new(where, false, chosen) end
-  local session
-  session, message, code = where:session { context = chosen.context }
-  if not session then return nil, message, code end
-  local made
-  made, message, code = new(session, true, chosen)
-  if not made then session:close() end
+--- As on_session with a session of the chat's own, which is closed when there can be no chat.
+local function on_own_session(session, chosen)
+  local ok, made, message, code = pcall(on_session, session, true, chosen)
+  if not (ok and made) then session:close() end
+  if not ok then error(made, 0) end
   return made, message, code
 end
 
-return setmetatable(module, { __call = open })
+--- A chat with a session of its own on an engine, or on a session that stays the caller's.
+local function new(_, where, given)
+  local chosen, message, code = settings.of_chat("moonseek.chat", given)
+  if not has(where, "session") and not has(where, "generate") then
+    error(("moonseek.chat: engine or session expected, got %s"):format(type(where)), 2)
+  end
+  if not chosen then return nil, message, code end
+  if has(where, "generate") then return on_session(where, false, chosen) end
+  local session
+  session, message, code = where:session { context = chosen.context }
+  if not session then return nil, message, code end
+  return on_own_session(session, chosen)
+end
+
+--- The chat that was saved at `path`; `given` goes before the options that were saved. If what its session had read
+-- cannot be used, it is read again at the next turn, and a second result says why.
+function module.load(engine, path, given)
+  if not has(engine, "session") then
+    error(("moonseek.load_chat: engine expected, got %s"):format(type(engine)), 2)
+  end
+  if type(path) ~= "string" then error(("moonseek.load_chat: path expected, got %s"):format(type(path)), 2) end
+  local saved, message, code = file.read(path)
+  if not saved then return nil, message, code end
+  local chosen
+  chosen, message, code = settings.of_chat("moonseek.load_chat", given, saved.options)
+  if not chosen then return nil, message, code end
+  chosen.messages = chosen.messages or saved.messages
+  local session
+  session, message, code = file.load_session(path, engine, given and given.context, saved.context)
+  if not session then return nil, message, code end
+  local note = message
+  local made
+  file.restore_tokens(chosen.messages, session:tokenizer(), chosen.tools)
+  made, message, code = on_own_session(session, chosen)
+  if not made then return nil, message, code end
+  return made, note
+end
+
+return setmetatable(module, { __call = new })

@@ -11,9 +11,6 @@ local encoding = {}
 
 local control = template.control
 
--- Of plain tables, whose keys have no order; schemas the models know have these first.
-local schema_keys = { "name", "type", "description", "parameters", "enum", "items", "properties", "required" }
-
 -- {== Pieces ==========================================================================================
 
 local function put_text(prompt, text)
@@ -41,7 +38,7 @@ local function mark(prompt, place, write, ...)
   prompt.marks[place] = { first = before + 1, last = #prompt.pieces }
 end
 
-local json_options = { python = true, first = schema_keys }
+local json_options = { python = true, first = template.schema_keys }
 
 local function json_text(what, value)
   local text, message = json.encode(value, json_options)

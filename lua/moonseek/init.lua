@@ -18,8 +18,8 @@ local parts = { chat = true, documents = true, encoding = true, json = true, moc
 
 return setmetatable(moonseek, {
   __index = function(module, name)
-    if not parts[name] then return nil end
-    local part = require("moonseek." .. name)
+    if not parts[name] and name ~= "load_chat" then return nil end
+    local part = parts[name] and require("moonseek." .. name) or require("moonseek.chat").load
     rawset(module, name, part)
     return part
   end,

@@ -99,6 +99,25 @@ local function resolve(self, chosen)
            after = at_fault }
 end
 
+--- The rest of an answer that was cut, if the session goes on where that was; </think> put in place of some reasoning
+-- takes its place.
+local function rest_of(self)
+  local rest = self.rest
+  local more = rest and #self.ids - rest.at
+  if not rest or more > 1 then return nil end
+  local answer, from, end_think = rest.answer, rest.from, self.codec:token(template.control.end_think)
+  if more == 1 then
+    if self.ids[#self.ids] ~= end_think then return nil end
+    while answer.ids[from] and answer.ids[from] ~= end_think do from = from + 1 end
+    from = answer.ids[from] and from + 1 or rest.from
+  end
+  local left = {}
+  for name, value in pairs(answer) do left[name] = value end
+  left.ids, left.after = {}, answer.after and math.max(0, answer.after - from + 1)
+  for place = from, #answer.ids do left.ids[#left.ids + 1] = answer.ids[place] end
+  return left
+end
+
 -- {== Session
 
 local function busy(self)
@@ -111,6 +130,7 @@ local function hold(self, ids)
   end
   local same = 0
   while same < #ids and ids[same + 1] == self.ids[same + 1] do same = same + 1 end
+  if same < #self.ids then self.rest = nil end
   self.ids, self.read = ids, math.min(self.read, same)
   return #ids
 end
@@ -158,7 +178,7 @@ end
 function session:start(given)
   local chosen = options.read("session:start", given, generation)
   if busy(self) then return nil, "the session is busy", "EBUSY" end
-  local answer = chosen.max_tokens == 0 and { ids = {} } or resolve(self, chosen)
+  local answer = chosen.max_tokens == 0 and { ids = {} } or rest_of(self) or resolve(self, chosen)
   self.job = job.new(self, answer, chosen, self.engine.token_ms)
   return self.job
 end

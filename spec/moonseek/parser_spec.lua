@@ -229,6 +229,17 @@ describe("the tolerant parser", function()
     assert.equal(0, p:answer_at())
   end)
 
+  it("tells whether it is within the reasoning", function()
+    local p = parser.new { tokenizer = tokenizer, thinking = true, tools = { "f" } }
+    assert.is_true(p:reasoning())
+    p:feed(nil, "hm")
+    assert.is_true(p:reasoning())
+    p:feed(tokenizer:token("</think>"))
+    assert.is_false(p:reasoning())
+    assert.is_false(parser.new { tokenizer = tokenizer }:reasoning())
+    assert.is_true(parser.new { tokenizer = tokenizer, thinking = true, strict = true }:reasoning())
+  end)
+
   it("a second </think> in the answer is dropped, and reported", function()
     assert.same({ "</think>" }, is({ "t", "ab", "stop" }, "t</think>a</think>b" .. EOS, true).dropped)
     is({ "", "ab", "stop" }, "a</think>b" .. EOS)

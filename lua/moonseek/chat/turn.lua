@@ -11,29 +11,32 @@ local metatable = { __name = "moonseek.turn", __index = turn }
 
 local slice = 50 -- ms that C waits at most, so that a hook of the host runs in between
 
---- `given`: session, tokenizer, prompt (packed tokens), tools, strict, sampling (options of session:start),
--- thinking_budget, max_tokens, deadline_ms, first_call (the number of the first tool call); and finish(answer), called
--- at the end, without an answer when there is none.
+--- `given`: session, tokenizer, prompt (packed tokens) and `begun`, how many of its last tokens are an answer already,
+-- tools, strict, sampling (options of session:start), thinking_budget, max_tokens, deadline_ms, first_call (the number
+-- of the first tool call); and finish(answer), called at the end, without an answer when there is none.
 function turn.new(given)
-  local controls = {}
+  local tokenizer, controls = given.tokenizer, {}
   for _, name in ipairs { "think", "end_think", "eos" } do
-    controls[name] = given.tokenizer:token(template.control[name])
+    controls[name] = tokenizer:token(template.control[name])
   end
-  local thinks = given.prompt[#given.prompt] == controls.think
+  local thinks = given.prompt[#given.prompt - given.begun] == controls.think
   local self = setmetatable({
-    session = given.session, tokenizer = given.tokenizer, prompt = given.prompt, controls = controls,
+    session = given.session, tokenizer = tokenizer, prompt = given.prompt, controls = controls,
     sampling = given.sampling, max_tokens = given.max_tokens, deadline_ms = given.deadline_ms,
-    budget = thinks and given.thinking_budget or nil, next_call = given.first_call, finish = given.finish,
-    parser = parser.new { tokenizer = given.tokenizer, thinking = thinks, tools = given.tools, strict = given.strict },
+    budget = given.thinking_budget, next_call = given.first_call, finish = given.finish,
+    parser = parser.new { tokenizer = tokenizer, thinking = thinks, tools = given.tools, strict = given.strict },
     events = {}, first = 1,         -- those that wait, from `first` on
     phase = nil, job = nil,         -- what runs
     ids = {},                       -- of the answer, reasoning included
+    made = 0,                       -- of them, by this turn
     shown = nil,                    -- with stop strings: bytes of them that are known to be text
     usage = { cached = 0, read = 0, reread = 0, reasoning = 0, answer = 0 },
     timing = { prefill_ms = 0, decode_ms = 0 },
     logprob = 0,
     cancelled = false, closed = false,
   }, metatable)
+  for place = #given.prompt - given.begun + 1, #given.prompt do self:begin_with(given.prompt[place]) end
+  self.events = {}
   self:read_stops()
   return self
 end
@@ -52,6 +55,12 @@ function turn:push_parsed(events)
     end
     self:push(event)
   end
+end
+
+--- A token of the answer that stands already: it was told before.
+function turn:begin_with(id)
+  self.ids[#self.ids + 1] = id
+  self:push_parsed(self.parser:feed(id))
 end
 
 --- Stop strings and stop ids belong to no answer. Strings may reach over several tokens: a token is then parsed once
@@ -113,6 +122,7 @@ end
 function turn:take(id, logprob)
   local token = { id = id, logprob = logprob }
   self.ids[#self.ids + 1] = id
+  self.made = self.made + 1
   if self.stop_ids[id] then
     self:parse(token, "")
   elseif not self.shown or not logprob then
@@ -128,7 +138,7 @@ end
 
 --- Tokens that may still be generated, nil without a limit.
 function turn:left()
-  return self.max_tokens and self.max_tokens - #self.ids
+  return self.max_tokens and self.max_tokens - self.made
 end
 
 local function smaller(a, b)
@@ -167,7 +177,7 @@ phases.read = {
   options = function(self) return { max_tokens = 0, priority = self.sampling.priority } end,
   ended = function(self)
     if not self:hold("append", self.prompt:sub(-1)) then return end
-    if not self.budget then return self:start("answer") end
+    if not (self.budget and self.parser:reasoning()) then return self:start("answer") end
     if self.budget == 0 then return self:close_reasoning() end
     self:start("reason")
   end,
@@ -267,24 +277,35 @@ function turn:answer(reason)
     tool_calls = #answer.tool_calls > 0 and answer.tool_calls or nil, tokens = self:kept_tokens(),
   }
   answer.message.answer_at = answer.message.tokens and self.parser:answer_at()
-  self.finish(answer)
   local event = { type = "done" }
   for name, value in pairs(answer) do event[name] = value end
-  self.answered = answer
+  self.result = answer
   self:push(event)
-  self.closed = true
 end
 
 function turn:fail(message, code)
+  if self.job then self.job:close() end
+  self.job = nil
   self:push { type = "error", message = message, code = code }
-  self:close()
 end
 
 --- Ends the turn where it is; what it has not told is not told.
 function turn:close()
   if self.job then self.job:close() end
-  self.job, self.closed = nil, true
+  self.job, self.closed, self.events, self.first = nil, true, {}, 1
   self.finish(nil)
+end
+
+--- The turn counts once its last event is taken.
+local last = {}
+
+function last.done(self)
+  self.closed, self.answered = true, self.result
+  self.finish(self.answered)
+end
+
+function last.error(self)
+  self:close()
 end
 
 --- The turn ends with what there is.
@@ -311,6 +332,7 @@ function turn:next()
   local event = self.events[self.first]
   self.events[self.first] = false
   self.first = self.first + 1
+  if last[event.type] then last[event.type](self) end
   return event
 end
 

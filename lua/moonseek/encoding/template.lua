@@ -13,6 +13,9 @@ template.tasks = {
   title = "<｜title｜>", read_url = "<｜read_url｜>",
 }
 
+--- Of plain tables, whose keys have no order; schemas the models know have these first.
+template.schema_keys = { "name", "type", "description", "parameters", "enum", "items", "properties", "required" }
+
 local function lines(list) return table.concat(list, "\n") end
 
 local absolute_maximum = lines {

@@ -13,13 +13,24 @@ function job.new(session, answer, options, token_ms)
     session = session, answer = answer, options = options, token_ms = token_ms,
     clock = 0, due = 0,   -- milliseconds; when the next event is
     prompt = #session.ids, cached = session.read,
-    ids = {}, text = {}, held = "", made = 0,
+    ids = {}, made = 0,
+    text = {},            -- what was shown,
+    held = "",            -- bytes that begin a character, and
+    waiting = "",         -- text that may begin a stop string
     done = false,         -- the last event is taken
   }, job)
 end
 
+--- What is left of an answer that was cut: the session goes on with it, unless it is changed.
+local function keep_rest(self, reason)
+  if self.options.max_tokens == 0 then return end
+  local cut = (reason == "length" or reason == "stop") and self.made < #self.answer.ids
+  self.session.rest = cut and { from = self.made + 1, at = #self.session.ids, answer = self.answer } or nil
+end
+
 local function finish(self, reason)
-  local tail = characters.rest(self.held)
+  keep_rest(self, reason)
+  local tail = self.waiting .. characters.rest(self.held)
   self.text[#self.text + 1] = tail
   self.done, self.session.job = true, nil
   self.answered = setmetatable({
@@ -40,18 +51,34 @@ local function fail(self, message, code)
   return { type = "error", message = message, code = code }
 end
 
---- The text, cut before the first stop string; whether there was one, or the id is a stop.
-local function stopped(self, id)
+--- How many bytes at the end of `text` may begin `stop`.
+local function begun(text, stop)
+  for count = math.min(#stop - 1, #text), 1, -1 do
+    if text:sub(-count) == stop:sub(1, count) then return count end
+  end
+  return 0
+end
+
+--- What can be shown of the text with `more` at its end: it ends before a stop string, and what may begin one waits.
+local function take_text(self, more)
+  local text, first, held = self.waiting .. more, nil, 0
+  for _, stop in ipairs(self.options.stop or {}) do
+    if type(stop) == "string" then
+      local at = text:find(stop, 1, true)
+      if at then first = math.min(first or at, at) end
+      held = math.max(held, begun(text, stop))
+    end
+  end
+  if first then self.reason, held = "stop", 0 end
+  local shown = text:sub(1, first and first - 1 or #text - held)
+  self.waiting = first and "" or text:sub(#shown + 1)
+  self.text[#self.text + 1] = shown
+  return shown
+end
+
+local function is_stop(self, id)
   for _, stop in ipairs(self.options.stop or {}) do
     if stop == id then return true end
-    if type(stop) == "string" then
-      local whole = table.concat(self.text)
-      local first = whole:find(stop, 1, true)
-      if first then
-        self.text = { whole:sub(1, first - 1) }
-        return true
-      end
-    end
   end
   return false
 end
@@ -64,12 +91,12 @@ local function next_token(self)
   self.made = self.made + 1
   self.ids[self.made] = id
   local text = ""
-  if id == session.eos then
+  if id == session.eos or is_stop(self, id) then
     self.reason = "stop"
   else
-    text, self.held = characters.take(self.held, session.codec:decode { id })
-    self.text[#self.text + 1] = text
-    if stopped(self, id) then self.reason = "stop" end
+    text = session.codec:decode { id }
+    if not self.options.raw then text, self.held = characters.take(self.held, text) end
+    text = take_text(self, text)
   end
   self.due = self.due + self.token_ms
   return { type = "token", token = id, position = position, text = text, logprob = 0 }
