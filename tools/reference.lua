@@ -293,15 +293,9 @@ local function add_aliases(out, sections)
       out[#out + 1] = ""
     end
     if section.union then
-<<<<<<< HEAD
       local names = {}
       for i, class in ipairs(section.union.classes) do names[i] = "moonseek." .. class[1] end
       out[#out + 1] = ("---@alias moonseek.%s\n---| %s\n"):format(section.union[1], table.concat(names, "\n---| "))
-=======
-      out[#out + 1] = "---@alias moonseek." .. section.union[1]
-      for _, class in ipairs(section.union.classes) do out[#out + 1] = "---| moonseek." .. class[1] end
-      out[#out + 1] = ""
->>>>>>> 567b8e3 (chat: retry, edit, rewind, save and load; policies for a full context)
     end
   end
 end
