@@ -1,6 +1,7 @@
 /* The module table of moonseek.core, put together from its objects. */
 #include "binding.h"
 #include "options.h"
+#include "host.h"
 
 static int module_memory_live (lua_State *L) {
   push_count(L, ms_memory_live());
@@ -70,5 +71,6 @@ int luaopen_moonseek_core (lua_State *L) {
   register_session(L);
   register_logits(L);
   register_job(L);
+  register_host(L);
   return 1;
 }
