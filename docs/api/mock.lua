@@ -15,6 +15,7 @@ was changed in between; a `</think>` put behind it stands for the rest of the re
       { "code", "Code?", "this code, or `EIO`" },
       { "stall", "boolean?", "gives nothing more" },
       { "cancel", "boolean?", "ends it as if cancelled" },
+      { "logprob", "number?", "of each token, or 0" },
       { "after", "integer?", "the fault comes after this many tokens, or before the end token" },
     } },
     { "MockRequest", fields = {

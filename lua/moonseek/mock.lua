@@ -96,7 +96,7 @@ local function resolve(self, chosen)
   local ids = ids_of(self, answer)
   local at_fault = (answer.error or answer.stall or answer.cancel) and (answer.after or #ids - 1) or nil
   return { ids = ids, error = answer.error, code = answer.code, stall = answer.stall, cancel = answer.cancel,
-           after = at_fault }
+           after = at_fault, logprob = answer.logprob }
 end
 
 --- The rest of an answer that was cut, if the session goes on where that was; </think> put in place of some reasoning
@@ -231,6 +231,16 @@ function session:choose(choices)
   self.read = #self.ids
   return best, sums
 end
+
+--- Keeps the policy; it changes nothing, and no layer counts.
+function session:routing(policy)
+  if policy == nil then return self.policy end
+  if busy(self) then return nil, "the session is busy", "EBUSY" end
+  self.policy = next(policy) ~= nil and policy or nil
+  return true
+end
+
+function session:routing_stats() return { tokens = self.read, layers = {} } end
 
 local function no_logits() return nil, "a mock has no logits", "EUNSUPPORTED" end
 

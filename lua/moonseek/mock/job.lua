@@ -7,7 +7,8 @@ job.__index = job
 
 local result_meta = { __tostring = function(result) return result.text end }
 
---- `answer`: { ids = list, error =, code =, stall =, cancel =, after = }: a fault comes after that many of the ids.
+--- `answer`: { ids = list, logprob = of each, error =, code =, stall =, cancel =, after = }: a fault comes after that
+-- many of the ids.
 function job.new(session, answer, options, token_ms)
   return setmetatable({
     session = session, answer = answer, options = options, token_ms = token_ms,
@@ -99,7 +100,7 @@ local function next_token(self)
     text = take_text(self, text)
   end
   self.due = self.due + self.token_ms
-  return { type = "token", token = id, position = position, text = text, logprob = 0 }
+  return { type = "token", token = id, position = position, text = text, logprob = self.answer.logprob or 0 }
 end
 
 --- What comes next, when it is due.
