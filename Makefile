@@ -94,6 +94,11 @@ extract: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/extract.lua $(ARGS)
 
+##  make triage     support mails through a router: ARGS="--model PATH MAIL.txt ..."
+triage: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) examples/mail_triage.lua $(ARGS)
+
 ##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
 test: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all spec-modules
@@ -155,6 +160,11 @@ bench-million: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/million.lua
 
+##  make bench-routing   what a router is worth on the pocket model: the tables of docs/router.md (minutes)
+bench-routing: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) bench/routing.lua
+
 ##  make memory     what sessions of V4-Flash and V4-Pro cost: the figures of docs/memory.md
 memory: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
@@ -199,6 +209,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo ask extract test test-sanitize test-threads test-kill test-states test-algebra \
-        spec-modules bench memory evaluate oracle reference install clean help
+.PHONY: all needed needed-to-test demo ask extract triage test test-sanitize test-threads test-kill test-states \
+        test-algebra spec-modules bench bench-routing memory evaluate oracle reference install clean help
 .SECONDARY:

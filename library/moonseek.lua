@@ -13,7 +13,7 @@
 ---| "EBUSY" # a job runs on the session, or the job has not ended
 ---| "ECTXFULL" # the session's context is full
 ---| "ECANCELED" # ended by a call; a job that is cancelled or late has a result instead (`finish_reason`)
----| "EDEADLINE" # reserved: no function returns it yet
+---| "EDEADLINE" # a request's budget was spent before an answer was begun
 ---| "ECLOSED" # reserved: no function returns it yet
 ---| "ENODEV" # the backend that was asked for cannot run here
 ---| "EHOOK" # `on_event` raised; the message is what it raised
@@ -468,6 +468,168 @@
 ---of the list above
 ---@field code moonseek.Code
 
+---@class moonseek.RouterOptions
+---by the names that plans use, not `chat`
+---@field engines table<string, moonseek.Engine>
+---the first that applies gives the plan; without one it is the defaults
+---@field rules? moonseek.Rule[]
+---what rules may ask: `judge(request, place)` gives a verdict and, for the record, a table of figures and the tokens
+---it read, or nil, message, code, and the verdict is nil. `place:fork(engine's name or nil [, chat])` is a session to
+---ask in, which the judge closes; `place.deadline_ms` is what is left of the budget
+---@field judges? table<string, function>
+---what plans do not say
+---@field defaults? moonseek.Plan
+---records
+---@field keep? integer
+---hears of each request when it is done
+---@field on_record? fun(record: moonseek.Record)
+---milliseconds
+---@field clock? fun(): number
+
+---@class moonseek.Rule
+---for the record
+---@field name string
+---whether it applies; always without one. `judge.NAME` is a judge's verdict, asked for once a request
+---@field when? (fun(request: moonseek.Request, judge: table): any)
+---how to answer; with false no model does, and the `finish_reason` is `"declined"`
+---@field plan moonseek.Plan|false|fun(request: moonseek.Request, judge: table): moonseek.Plan|false
+
+---@class moonseek.Request
+---what the user says; of `messages`, the last that the user said
+---@field text? string
+---in place of `text`
+---@field messages? moonseek.Message[]
+---where it is said. Another engine gets the messages, and the chat its answer
+---@field chat? moonseek.Chat
+
+---@class moonseek.Plan: moonseek.ChatOptions
+---a name, or several: the next one is tried after a failure or a `deadline_ms`. `"chat"` is that chat
+---@field engine? string|string[]
+---expert policy while it answers
+---@field experts? moonseek.Routing
+---of the whole request, judges, samples and escalation included
+---@field budget? moonseek.Budget
+---what to do about a doubtful answer
+---@field escalate? moonseek.Escalation
+
+---@class moonseek.Budget
+---generated
+---@field tokens? integer
+---from the request on
+---@field ms? integer
+---of the whole process, looked at with each event
+---@field cpu_seconds? number
+
+---@class moonseek.Escalation
+---whether the answer is in doubt, and figures for the record. `again(options)` gives another answer, or nil, message,
+---code; the options of a turn override the plan's
+---@field when? fun(answer: moonseek.ChatAnswer, again: function, request: moonseek.Request): boolean, table
+---the answer is made anew with it, over the plan before. With the same engine and experts in the same chat, which
+---reads nothing twice
+---@field plan moonseek.Plan
+
+---@class moonseek.ChooseOptions
+---the question; nil asks nothing
+---@field ask? fun(request: moonseek.Request): string
+---the possible answers
+---@field choices string[]
+---that is asked
+---@field engine? string
+---asks behind the messages of the request's chat, on a fork
+---@field in_chat? boolean
+---of the checkpoint
+---@field generation? "0731"|"preview"
+---of log-probability, by which the likeliest has to lead
+---@field margin? number
+---the verdict where it does not, or nothing was asked
+---@field otherwise? any
+
+---@class moonseek.UnlikelyOptions
+---sum of the answer's log-probabilities
+---@field least? number
+---the same a token
+---@field least_mean? number
+
+---@class moonseek.DisagreementOptions
+---further answers
+---@field samples? integer
+---the share of them that has to be like the answer
+---@field agree? number
+---of the samples
+---@field temperature? number
+---the i-th sample takes `seed + i`
+---@field seed? integer|string
+---@field same? fun(a: moonseek.ChatAnswer, b: moonseek.ChatAnswer): boolean
+
+---@class moonseek.RouterAnswerOptions
+---hears the events of every try
+---@field on_event? fun(event: moonseek.ChatEvent, try: moonseek.RecordTry)
+
+---@class moonseek.RouterAnswer: moonseek.ChatAnswer
+---how it came about
+---@field record moonseek.Record
+
+---@class moonseek.Record
+---of the request
+---@field number integer
+---that applied
+---@field rule? string
+---in the order in which they were asked
+---@field judges moonseek.RecordJudge[]
+---answers that were begun
+---@field tries moonseek.RecordTry[]
+---in all
+---@field cost moonseek.Cost
+---of the failure, if there is no answer
+---@field code? moonseek.Code
+
+---@class moonseek.RecordJudge
+---@field name string
+---@field verdict any
+---such as `margin`
+---@field figures? table
+---@field cost moonseek.Cost
+---why there is no verdict
+---@field error any
+---@field code? moonseek.Code
+
+---@class moonseek.RecordTry
+---its name
+---@field engine string
+---`"answered"`, `"escalated"` or `"instead of NAME"`
+---@field why string
+---@field thinking string
+---@field finish_reason? string
+---@field logprob? number
+---@field cost moonseek.Cost
+---of this try, if the plan had a policy
+---@field experts? moonseek.RoutingStats
+---what was thought of the answer
+---@field unsure? boolean
+---on which grounds
+---@field figures? table
+---of that, samples included
+---@field judging? moonseek.Cost
+---why a doubtful answer was kept
+---@field kept? string
+---why there is no answer
+---@field error any
+---@field code? moonseek.Code
+
+---@class moonseek.Cost
+---tokens
+---@field read integer
+---tokens
+---@field generated integer
+---wall time
+---@field ms number
+---of the whole process meanwhile
+---@field cpu_seconds number
+
+---@class moonseek.RouterSpent: moonseek.Cost
+---planned or answered
+---@field requests integer
+
 ---@class moonseek.Document
 ---what a model is shown
 ---@field text string
@@ -770,6 +932,8 @@
 ---@field stall? boolean
 ---ends it as if cancelled
 ---@field cancel? boolean
+---of each token, or 0
+---@field logprob? number
 ---the fault comes after this many tokens, or before the end token
 ---@field after? integer
 
@@ -790,6 +954,7 @@
 ---@field parser moonseek.Parser
 ---@field json moonseek.Json
 ---@field documents moonseek.Documents
+---@field router moonseek.Router
 local moonseek = {}
 
 ---Opens a model: maps its files and checks their structure, touching hardly any weights.
@@ -1269,6 +1434,55 @@ function chat.load_chat(engine, path, options) end
 
 ---closes its session, unless that is yours
 function chat:close() end
+
+---Who answers a request, and how hard it thinks.
+---@class moonseek.Router
+local router = {}
+
+---a router over named engines
+---@param options moonseek.RouterOptions
+---@return moonseek.Router
+function router.router(options) end
+
+---answers a request as the rules say
+---@param request string|moonseek.Request
+---@param options? moonseek.RouterAnswerOptions
+---@return moonseek.RouterAnswer?
+---@return any message
+---@return moonseek.Code? code
+function router:answer(request, options) end
+
+---decides, and answers nothing
+---@param request string|moonseek.Request
+---@return moonseek.Plan|false
+---@return moonseek.Record
+function router:plan(request) end
+
+---of the last requests, oldest first
+---@return moonseek.Record[]
+function router:records() end
+
+---what all requests until now have cost
+---@return moonseek.RouterSpent
+function router:spent() end
+
+---closes the sessions in which judges asked; the engines stay open
+function router:close() end
+
+---a judge: a question whose answer is one of a few words, decided by `session:choose` after one short read on a fork
+---@param options moonseek.ChooseOptions
+---@return fun(request: moonseek.Request, place: table): any
+function router.choose(options) end
+
+---doubts an answer of low log-probability: for `escalate`
+---@param options moonseek.UnlikelyOptions
+---@return fun(answer: moonseek.ChatAnswer): boolean
+function router.unlikely(options) end
+
+---doubts an answer that further samples do not repeat: for `escalate`. It asks for no more of them than decide
+---@param options? moonseek.DisagreementOptions
+---@return fun(answer: moonseek.ChatAnswer, again: function): boolean
+function router.disagreement(options) end
 
 ---Document work: files to texts and parts, questions to one document and to many, tables.
 ---@class moonseek.Documents

@@ -1,7 +1,7 @@
 /* The module table of moonseek.core, put together from its objects. */
 #include "binding.h"
-#include "options.h"
 #include "host.h"
+#include "options.h"
 
 static int module_memory_live (lua_State *L) {
   push_count(L, ms_memory_live());

@@ -12,6 +12,7 @@ return {
     { "parser", "moonseek.Parser", "loaded at its first use" },
     { "json", "moonseek.Json", "loaded at its first use" },
     { "documents", "moonseek.Documents", "loaded at its first use" },
+    { "router", "moonseek.Router", "loaded at its first use; also a function" },
   },
   functions = {
     { "moonseek.open",

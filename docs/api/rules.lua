@@ -24,7 +24,7 @@ return {
     { "EBUSY", "a job runs on the session, or the job has not ended" },
     { "ECTXFULL", "the session's context is full" },
     { "ECANCELED", "ended by a call; a job that is cancelled or late has a result instead (`finish_reason`)" },
-    { "EDEADLINE", "reserved: no function returns it yet" },
+    { "EDEADLINE", "a request's budget was spent before an answer was begun" },
     { "ECLOSED", "reserved: no function returns it yet" },
     { "ENODEV", "the backend that was asked for cannot run here" },
     { "EHOOK", "`on_event` raised; the message is what it raised" },

@@ -14,7 +14,7 @@ local moonseek = {
 }
 
 -- What is plain Lua is loaded at its first use.
-local parts = { chat = true, documents = true, encoding = true, json = true, mock = true, parser = true }
+local parts = { chat = true, documents = true, encoding = true, json = true, mock = true, parser = true, router = true }
 
 return setmetatable(moonseek, {
   __index = function(module, name)

@@ -6,7 +6,7 @@ describe("moonseek", function()
       package.preload["moonseek.core"] = package.loadlib(%q, "luaopen_moonseek_core")
       package.path = "./lua/?.lua;./lua/?/init.lua"
       local moonseek = require "moonseek"
-      local parts = { "chat", "encoding", "json", "mock", "parser" }
+      local parts = { "chat", "encoding", "json", "mock", "parser", "router" }
       for _, name in ipairs(parts) do assert(not package.loaded["moonseek." .. name], name .. " is loaded early") end
       for _, name in ipairs(parts) do assert(moonseek[name] == require("moonseek." .. name), name) end
       assert(moonseek.nothing == nil)
