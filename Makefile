@@ -99,6 +99,11 @@ triage: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/mail_triage.lua $(ARGS)
 
+##  make agent      an agent with a calculator and a key-value store: ARGS="--model PATH"
+agent: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) examples/agent.lua $(ARGS)
+
 ##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
 test: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all spec-modules
@@ -209,6 +214,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo ask extract triage test test-sanitize test-threads test-kill test-states \
+.PHONY: all needed needed-to-test demo ask extract triage agent test test-sanitize test-threads test-kill test-states \
         test-algebra spec-modules bench bench-routing memory evaluate oracle reference install clean help
 .SECONDARY:

@@ -16,7 +16,8 @@
 ---| "EDEADLINE" # a request's budget was spent before an answer was begun
 ---| "ECLOSED" # reserved: no function returns it yet
 ---| "ENODEV" # the backend that was asked for cannot run here
----| "EHOOK" # `on_event` raised; the message is what it raised
+---| "EHOOK" # a function of yours raised (`on_event`, or a hook of an agent); the message is what it raised
+---| "ETOOL" # a call of a tool was begun, and nobody knows how it ended
 
 ---@alias moonseek.Piece string|{ text: string }|{ control: string }|{ ids: moonseek.Tokens|integer[] }
 
@@ -630,6 +631,109 @@
 ---planned or answered
 ---@field requests integer
 
+---@class moonseek.AgentLimits
+---that the model may call
+---@field tools? moonseek.AgentTool[]
+---answers of the model in a run
+---@field max_rounds? integer
+---of a run
+---@field budget? moonseek.AgentBudget
+---asked before every call; if it refuses, the model reads why
+---@field approve? fun(call: moonseek.AgentCall): boolean, string
+---calls at once
+---@field parallel? integer
+---of a call, unless its tool has another
+---@field timeout_ms? number
+---of a result that the model reads, unless the tool has another
+---@field max_result? integer
+---hears every record, once it is written
+---@field on_step? fun(record: moonseek.AgentRecord)
+---waits until a tool may go on, at most so long; by default the process sleeps. `yielded[i]` is `{ call =, ... }`,
+---with what the tool yielded
+---@field wait? fun(ms: number, yielded: table[])
+---milliseconds since some moment
+---@field clock? fun(): number
+
+---@class moonseek.AgentOptions: moonseek.AgentLimits
+---or any object with its methods
+---@field chat moonseek.Chat
+
+---@class moonseek.ResumeOptions: moonseek.AgentOptions
+---says what becomes of a call that was begun and has no result: it is made again, has this result, or has failed with
+---this message. Without it such a file is `ETOOL`
+---@field on_unknown? fun(call: moonseek.AgentCall): "rerun"|"result"|"fail", any
+
+---@class moonseek.BranchOptions
+---as `agent:run` takes it
+---@field task string|moonseek.Message|moonseek.Message[]
+---how good a result is; nil leaves it out
+---@field score? fun(result: moonseek.AgentResult, index: integer): number
+---the options of the first, the second, ...
+---@field variants? moonseek.ChatTurnOptions[]
+
+---@class moonseek.AgentTool
+---@field name string
+---for the model
+---@field description? string
+---a JSON schema, as `moonseek.schema` takes it
+---@field parameters? table
+---gives the result: a string, or what JSON can hold; or nil and a message. It may yield
+---@field run fun(arguments: table, call: moonseek.AgentCall): any
+---of a call
+---@field timeout_ms? number
+---bytes of a result
+---@field max_result? integer
+
+---@class moonseek.AgentBudget
+---that the model makes, reasoning too
+---@field tokens? integer
+---that are made; those beyond are refused
+---@field calls? integer
+---wall time
+---@field ms? number
+
+---@class moonseek.AgentCall
+---of the call
+---@field id string
+---of the tool
+---@field name string
+---as they were decoded: `json.null` stands for null
+---@field arguments table
+---the answer that made it
+---@field round integer
+---that it is in
+---@field branch? integer
+
+---@class moonseek.AgentResult
+---of the last answer
+---@field text string
+---of the last answer
+---@field reasoning string
+---why it ended: `"length"` is an answer that was cut, the last two are limits of the run
+---@field finish_reason "stop"|"length"|"cancel"|"deadline"|"max_rounds"|"tokens"
+---answers of the model
+---@field rounds integer
+---that were made
+---@field calls integer
+---of all answers
+---@field usage moonseek.ChatUsage
+---of the last answer
+---@field logprob? number
+---wall time
+---@field ms integer
+---the branch that was kept, after `agent:branch`;
+---@field branch? integer
+---all of them: `{ result =, score =, message =, code = }`
+---@field branches? table[]
+
+---@class moonseek.AgentRecord
+---of the step
+---@field type "agent"|"run"|"answer"|"intent"|"result"|"end"|"branch"|"adopt"|"resume"
+---milliseconds since the run began
+---@field at integer
+---that it is in
+---@field branch? integer
+
 ---@class moonseek.Document
 ---what a model is shown
 ---@field text string
@@ -953,6 +1057,7 @@
 ---@field encoding moonseek.Encoding
 ---@field parser moonseek.Parser
 ---@field json moonseek.Json
+---@field schema moonseek.Schema
 ---@field documents moonseek.Documents
 ---@field router moonseek.Router
 local moonseek = {}
@@ -1483,6 +1588,91 @@ function router.unlikely(options) end
 ---@param options? moonseek.DisagreementOptions
 ---@return fun(answer: moonseek.ChatAnswer, again: function): boolean
 function router.disagreement(options) end
+
+---A chat whose model may call tools until it has answered.
+---@class moonseek.Agent
+local agent = {}
+
+---an agent on a chat, with tools
+---@param options moonseek.AgentOptions
+---@return moonseek.Agent
+function agent.agent(options) end
+
+---the agent of an earlier process, from the file of its checkpoint, standing where that one stood
+---@param path string
+---@param options moonseek.ResumeOptions
+---@return moonseek.Agent?
+---@return string? message
+---@return moonseek.Code? code
+function agent.resume_agent(path, options) end
+
+---an agent whose model is a trace: its records, or a file of them. Without `tools` the calls have their results from
+---the trace, too
+---@param trace string|moonseek.AgentRecord[]
+---@param options? moonseek.AgentLimits
+---@return moonseek.Agent?
+---@return string? message
+---@return moonseek.Code? code
+function agent.replay_agent(trace, options) end
+
+---works until the model answers without a call, or a limit ends the run. Without a task it goes on with the run that
+---was interrupted, or gives the last result again; in a replay it takes the next task
+---@param task string|moonseek.Message|moonseek.Message[]|nil
+---@param options? moonseek.ChatTurnOptions
+---@return moonseek.AgentResult?
+---@return any message
+---@return moonseek.Code? code
+function agent:run(task, options) end
+
+---works on a task `count` times, each on a fork of the chat, and goes on from the result with the highest score; of
+---equal ones the first. Every branch makes its calls
+---@param count integer
+---@param options moonseek.BranchOptions
+---@return moonseek.AgentResult?
+---@return any message
+---@return moonseek.Code? code
+function agent:branch(count, options) end
+
+---from here on every step is in this file before the next is taken. A file that exists is refused
+---@param path string
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function agent:checkpoint(path) end
+
+---the records of all steps until now
+---@return moonseek.AgentRecord[]
+function agent:trace() end
+
+---the chat as it stands: the one that was given, or the fork of the branch that was kept, which the agent closes
+---@return moonseek.Chat
+function agent:chat() end
+
+---ends the run at its next step, from within a tool or a hook
+function agent:cancel() end
+
+---closes the checkpoint's file; the chat that was given stays open
+function agent:close() end
+
+---JSON schemas: which values they allow, and what is wrong with the rest.
+---@class moonseek.Schema
+local schema = {}
+
+---whether it is a schema that `validate` understands; the message names the place
+---@param schema table|boolean
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function schema.check(schema) end
+
+---whether a schema that passed `check` allows a value. The message names up to five places, from `name` on
+---@param schema table|boolean
+---@param value any
+---@param name? string
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function schema.validate(schema, value, name) end
 
 ---Document work: files to texts and parts, questions to one document and to many, tables.
 ---@class moonseek.Documents

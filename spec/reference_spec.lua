@@ -100,7 +100,7 @@ describe("the table of public functions", function()
   end)
 
   it("has the error codes of the engine and of the library, and no other", function()
-    local used = found_in("csrc/base/status.c lua/moonseek/*.lua", '"(E%u+)"')
+    local used = found_in("csrc/base/status.c lua/moonseek/*.lua lua/moonseek/*/*.lua", '"(E%u+)"')
     assert_described(used, codes)
   end)
 

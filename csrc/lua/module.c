@@ -2,6 +2,7 @@
 #include "binding.h"
 #include "host.h"
 #include "options.h"
+#include "host.h"
 
 static int module_memory_live (lua_State *L) {
   push_count(L, ms_memory_live());

@@ -11,6 +11,7 @@ return {
     { "encoding", "moonseek.Encoding", "loaded at its first use" },
     { "parser", "moonseek.Parser", "loaded at its first use" },
     { "json", "moonseek.Json", "loaded at its first use" },
+    { "schema", "moonseek.Schema", "loaded at its first use" },
     { "documents", "moonseek.Documents", "loaded at its first use" },
     { "router", "moonseek.Router", "loaded at its first use; also a function" },
   },

@@ -27,6 +27,7 @@ return {
     { "EDEADLINE", "a request's budget was spent before an answer was begun" },
     { "ECLOSED", "reserved: no function returns it yet" },
     { "ENODEV", "the backend that was asked for cannot run here" },
-    { "EHOOK", "`on_event` raised; the message is what it raised" },
+    { "EHOOK", "a function of yours raised (`on_event`, or a hook of an agent); the message is what it raised" },
+    { "ETOOL", "a call of a tool was begun, and nobody knows how it ended" },
   },
 }

@@ -14,12 +14,25 @@ local moonseek = {
 }
 
 -- What is plain Lua is loaded at its first use.
-local parts = { chat = true, documents = true, encoding = true, json = true, mock = true, parser = true, router = true }
+local parts = {
+  chat = true, documents = true, encoding = true, json = true, mock = true, parser = true, router = true,
+  schema = true,
+}
+local functions = {
+  load_chat = { "chat", "load" },
+  agent = { "agent", "new" }, resume_agent = { "agent", "resume" }, replay_agent = { "agent", "replay" },
+}
 
 return setmetatable(moonseek, {
   __index = function(module, name)
-    if not parts[name] and name ~= "load_chat" then return nil end
-    local part = parts[name] and require("moonseek." .. name) or require("moonseek.chat").load
+    local part
+    if functions[name] then
+      part = require("moonseek." .. functions[name][1])[functions[name][2]]
+    elseif parts[name] then
+      part = require("moonseek." .. name)
+    else
+      return nil
+    end
     rawset(module, name, part)
     return part
   end,
