@@ -35,7 +35,7 @@ local function blocks_of(path)
     local first, last, host, code = text:find("```lua *(%w*)\n(.-)```\n", at)
     if not first then return blocks end
     local _, line = text:sub(1, first):gsub("\n", "")
-    local prints = text:match("^\n```text\n(.-)```", last + 1)
+    local prints = text:match("^\n?```text\n(.-)```", last + 1)
     blocks[#blocks + 1] = { code = code, host = host, line = line + 1, prints = prints }
     at = last
   end
@@ -60,7 +60,7 @@ local function describe_page(path)
         end
         local missing = missing_module(code)
         if missing then pending("needs " .. missing) return end
-        local printed = run(code, "@" .. path)
+        local printed = run(code, "@" .. path):gsub("\r\n", "\n")
         if block.prints then assert.equal(block.prints, (printed:gsub("([^\n])$", "%1\n"))) end
       end)
     end

@@ -23,13 +23,15 @@ function problem.is(raised)
   return getmetatable(raised) == meta
 end
 
---- What `run` returns (two values at most); of a problem nil, its message and its code or `code`. Whatever else is
--- raised passes.
-function problem.catch(code, run, ...)
-  local ok, first, second = pcall(run, ...)
-  if ok then return first, second end
+local function caught(code, ok, first, ...)
+  if ok then return first, ... end
   if problem.is(first) then return nil, first.message, first.code or code end
   error(first, 0)
+end
+
+--- What `run` returns; of a problem nil, its message and its code or `code`. Whatever else is raised passes.
+function problem.catch(code, run, ...)
+  return caught(code, pcall(run, ...))
 end
 
 return problem

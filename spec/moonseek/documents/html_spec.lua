@@ -52,9 +52,9 @@ describe("documents.html", function()
         html(page)
         return os.clock() - start
       end
-      seconds(1000)
-      local short = math.max(seconds(10000), 0.002)
-      assert.is_true(seconds(100000) < 30 * short)
+      local ratio = math.huge                            -- the best of three: a neighbour's load is no slow scanner
+      for _ = 1, 3 do ratio = math.min(ratio, seconds(100000) / math.max(seconds(10000), 0.002)) end
+      assert.is_true(ratio < 30, ("ten times the bytes take %.0f times as long"):format(ratio))
     end)
   end
 end)
