@@ -25,6 +25,22 @@ function tiny.tokens(count)
   return ids
 end
 
+--- Lists of ids one after the other.
+function tiny.joined(...)
+  local ids = {}
+  for _, list in ipairs { ... } do
+    for _, id in ipairs(list) do ids[#ids + 1] = id end
+  end
+  return ids
+end
+
+--- The first `count` of them.
+function tiny.first(ids, count)
+  local list = {}
+  for i = 1, count do list[i] = ids[i] end
+  return list
+end
+
 --- The scenario that has to work however hostile the circumstances: the same text of ids each time.
 function tiny.scenario(engine)
   local session = assert(engine:session { context = 256 })

@@ -2,6 +2,7 @@
 local support = require "spec.support"
 support.internals()
 local tiny = require "spec.lua.tiny"
+local joined = tiny.joined
 local core = require "moonseek.core"
 
 local engine
@@ -13,13 +14,6 @@ local function open(ids, context)
   local session = assert(engine:session { context = context or 1024 })
   if ids then assert(session:sync(ids)) end
   return session
-end
-
-local function joined(ids, more)
-  local list = {}
-  for _, id in ipairs(ids) do list[#list + 1] = id end
-  for _, id in ipairs(more) do list[#list + 1] = id end
-  return list
 end
 
 --- log softmax of the logits after `ids`, at `id`: the definition, from a session that knows nothing else.

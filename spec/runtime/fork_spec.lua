@@ -3,6 +3,7 @@ local support = require "spec.support"
 support.internals()
 local moonseek = require "moonseek.core"
 local tiny = require "spec.lua.tiny"
+local joined, first = tiny.joined, tiny.first
 require "moonseek.session"
 
 local engine
@@ -18,20 +19,6 @@ end
 
 local function generate(session, count, seed)
   return assert(session:generate { max_tokens = count, seed = seed or 11, temperature = 1, ignore_eos = true })
-end
-
-local function first(ids, count)
-  local list = {}
-  for i = 1, count do list[i] = ids[i] end
-  return list
-end
-
-local function joined(...)
-  local ids = {}
-  for _, list in ipairs { ... } do
-    for _, id in ipairs(list) do ids[#ids + 1] = id end
-  end
-  return ids
 end
 
 --- Logits after `ids` in a session that knows nothing else.

@@ -5,6 +5,7 @@ local moonseek = require "moonseek"
 local core = require "moonseek.core"
 local saved = require "spec.runtime.saved"
 local tiny = require "spec.lua.tiny"
+local joined = tiny.joined
 
 local folder, plain
 local file_bytes                          -- of a prefix of 60 tokens
@@ -33,13 +34,6 @@ local function ids_of(text, count)
   local ids = {}
   for i = 1, count do ids[i] = (i * 37 + text * 101 + 11) % tiny.vocabulary end
   return ids
-end
-
-local function joined(ids, more)
-  local list = {}
-  for _, id in ipairs(ids) do list[#list + 1] = id end
-  for _, id in ipairs(more) do list[#list + 1] = id end
-  return list
 end
 
 local function fresh(ids)

@@ -2,6 +2,7 @@
 local support = require "spec.support"
 local internals = support.internals()
 local tiny = require "spec.lua.tiny"
+local joined, first = tiny.joined, tiny.first
 
 local engine
 
@@ -17,20 +18,6 @@ local function others(count)
   local ids = {}
   for i = 1, count do ids[i] = (i * 53 + 3) % tiny.vocabulary end
   return ids
-end
-
-local function joined(...)
-  local ids = {}
-  for _, list in ipairs { ... } do
-    for _, id in ipairs(list) do ids[#ids + 1] = id end
-  end
-  return ids
-end
-
-local function first(ids, count)
-  local list = {}
-  for i = 1, count do list[i] = ids[i] end
-  return list
 end
 
 --- Logits after `ids`, read in one go by a session that knows nothing else.

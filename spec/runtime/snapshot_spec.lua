@@ -5,6 +5,7 @@ local moonseek = require "moonseek"
 local core = require "moonseek.core"
 local saved = require "spec.runtime.saved"
 local tiny = require "spec.lua.tiny"
+local first = tiny.first
 
 local folder, path, engine, original
 
@@ -23,12 +24,6 @@ teardown(function()
   engine:close()
   support.remove(folder)
 end)
-
-local function first(ids, count)
-  local list = {}
-  for i = 1, count do list[i] = ids[i] end
-  return list
-end
 
 local function fresh(from, ids)
   local session = assert(from:session {})
