@@ -94,6 +94,11 @@ extract: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/extract.lua $(ARGS)
 
+##  make chat       a chat in the terminal: ARGS="--model PATH"
+chat: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) examples/chat.lua $(ARGS)
+
 ##  make triage     support mails through a router: ARGS="--model PATH MAIL.txt ..."
 triage: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
@@ -214,6 +219,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo ask extract triage agent test test-sanitize test-threads test-kill test-states \
+.PHONY: all needed needed-to-test demo chat ask extract triage agent test test-sanitize test-threads test-kill test-states \
         test-algebra spec-modules bench bench-routing memory evaluate oracle reference install clean help
 .SECONDARY:
