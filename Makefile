@@ -147,7 +147,7 @@ test-kill: needed-to-test
 ##  make test-states     ten thousand Lua states, in four threads, that end with jobs in flight (minutes)
 test-states: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
-	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_FUZZ=50 SPECS=spec/host/states_spec.lua tools/test.sh lua5.4:lua5.4
+	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_STATES=2500 SPECS=spec/host/states_spec.lua tools/test.sh lua5.4:lua5.4
 
 ##  make test-algebra    random sequences of operations on sessions against fresh replays, COUNT of them from SEED on
 COUNT ?= 100000
