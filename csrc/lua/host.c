@@ -37,7 +37,7 @@ static int host_sync (lua_State *L) {
   const char *path = luaL_checkstring(L, 1);
   int descriptor, failed;
   do
-    descriptor = open(path, O_RDONLY | O_CLOEXEC);
+    descriptor = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
   while (descriptor < 0 && errno == EINTR);
   failed = descriptor < 0 ? errno : 0;
   if (failed == 0) {

@@ -69,10 +69,10 @@ static XXH128_hash_t hash_tensors (XXH3_state_t *state, const model *m) {
   return sum;
 }
 
-static ms_status hash_tokenizer (const model *m, XXH128_hash_t *hash, ms_error *err) {
+static ms_status hash_tokenizer (const char *folder, XXH128_hash_t *hash, ms_error *err) {
   file_view view;
-  char *path = file_path_join(checkpoint_folder(m->files), "tokenizer.json");
-  if (path == NULL) return fail_memory(err, strlen(checkpoint_folder(m->files)), "a path");
+  char *path = file_path_join(folder, "tokenizer.json");
+  if (path == NULL) return fail_memory(err, strlen(folder), "a path");
   ms_status status = file_view_open(path, MS_READ, &view, err);
   memory_free(path);
   if (status == MS_OK) *hash = XXH3_128bits(view.data == NULL ? (const uint8_t *)"" : view.data, view.bytes);
@@ -80,9 +80,9 @@ static ms_status hash_tokenizer (const model *m, XXH128_hash_t *hash, ms_error *
   return status == MS_ENOENT ? MS_OK : status;
 }
 
-ms_status model_fingerprint_make (const model *m, model_fingerprint *out, ms_error *err) {
+ms_status model_fingerprint_make (const model *m, const char *folder, model_fingerprint *out, ms_error *err) {
   XXH128_hash_t tokenizer = { 0, 0 };
-  TRY(hash_tokenizer(m, &tokenizer, err));
+  TRY(hash_tokenizer(folder, &tokenizer, err));
   XXH3_state_t *state = memory_new(1, sizeof *state);
   if (state == NULL) return fail_memory(err, sizeof *state, "a hash");
   XXH128_hash_t tensors = hash_tensors(state, m);

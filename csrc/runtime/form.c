@@ -13,7 +13,7 @@
 #include "runtime.h"
 
 enum {
-  PREFILL_ROWS = 16,          /* kept for reading when answers would fill the step */
+  PREFILL_ROWS = 16,          /* kept for reading and first tokens when answers would fill the step */
   SCORE_BYTES = 32 << 20      /* logits of the rows that are scored in one step */
 };
 
@@ -93,6 +93,12 @@ static void order_jobs (ms_engine *engine) {
   engine->turn++;
 }
 
+static bool any_draws (const ms_engine *engine) {
+  for (size_t i = 0; i < engine->job_count; i++)
+    if (can_run(engine->order[i]) && unread_of(engine->order[i]) == 0 && draws(engine->order[i])) return true;
+  return false;
+}
+
 static size_t count_longer (const ms_engine *engine) {
   size_t longer = 0;
   for (size_t i = 0; i < engine->job_count; i++)
@@ -147,11 +153,11 @@ static void add_prefills (ms_engine *engine, size_t answers) {
 
 /* Jobs that have read everything: those that only read are done, the others draw from the logits at hand. */
 static void add_draws (ms_engine *engine) {
-  for (size_t i = 0; i < engine->job_count && engine->step.count < STEP_ROWS; i++) {
+  for (size_t i = 0; i < engine->job_count; i++) {
     ms_job *job = engine->order[i];
     if (!can_run(job) || unread_of(job) != 0) continue;
-    if (draws(job)) add_item(engine, job, 0);
-    else job_end(job, MS_FINISH_LENGTH);
+    if (!draws(job)) job_end(job, MS_FINISH_LENGTH);
+    else if (engine->step.count < STEP_ROWS) add_item(engine, job, 0);
   }
 }
 
@@ -199,7 +205,7 @@ bool step_form (ms_engine *engine) {
   begin_jobs(engine);
   order_jobs(engine);
   size_t longer = count_longer(engine);
-  size_t answers = add_decodes(engine, longer == 0 ? STEP_ROWS : STEP_ROWS - PREFILL_ROWS);
+  size_t answers = add_decodes(engine, STEP_ROWS - (longer != 0 || any_draws(engine) ? PREFILL_ROWS : 0));
   s->decodes = s->rows;
   if (longer != 0) add_prefills(engine, answers);
   add_draws(engine);
@@ -207,7 +213,7 @@ bool step_form (ms_engine *engine) {
   if (place(engine, &err) != MS_OK) {
     for (size_t i = 0; i < s->count; i++) job_fail(s->items[i].job, &err);
     step_end(engine);
-    s->segment_count = s->rows = 0;      /* an empty step: others may be able to run after it */
+    s->segment_count = s->rows = s->decodes = 0;   /* an empty step: others may be able to run after it */
   }
   s->set_threads = engine->set_threads && s->segment_count != 0;
   s->threads = engine->threads;

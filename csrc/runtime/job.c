@@ -105,6 +105,18 @@ void ms_event_clear (ms_event *event) {
   event->bytes = 0;
 }
 
+/* Nobody but a waiter looks at the deadlines of an engine without a thread. */
+static void wait_for_event (ms_job *job, uint64_t span) {
+  ms_engine *engine = job->session->engine;
+  uint64_t now = clock_now();
+  if (engine->hosted && !engine->in_flight && job->deadline != UINT64_MAX) {
+    uint64_t left = job->deadline > now ? job->deadline - now : 1;
+    if (left < span) span = left;
+  }
+  if (span == UINT64_MAX) uv_cond_wait(&engine->events, &engine->lock);
+  else uv_cond_timedwait(&engine->events, &engine->lock, span);
+}
+
 int ms_job_wait (ms_job *job, int64_t timeout_ms) {
   const int64_t limit_ms = INT64_MAX / 1000000;
   ms_engine *engine = job->session->engine;
@@ -114,8 +126,7 @@ int ms_job_wait (ms_job *job, int64_t timeout_ms) {
   while (!event_waits(job) && !job->end_taken && (timeout_ms < 0 || spent < limit)) {
     bool stepped = engine->hosted && engine_step(engine);
     stepped = stepped || event_waits(job);               /* a job may end without a step */
-    if (!stepped && timeout_ms < 0) uv_cond_wait(&engine->events, &engine->lock);
-    else if (!stepped) uv_cond_timedwait(&engine->events, &engine->lock, limit - spent);
+    if (!stepped) wait_for_event(job, timeout_ms < 0 ? UINT64_MAX : limit - spent);
     spent = uv_hrtime() - start;
   }
   int ready = event_waits(job) || job->end_taken;
@@ -298,10 +309,17 @@ static ms_status job_prepare_score (ms_job *job, ms_error *err) {
   return session_read(session) < from ? MS_OK : session_go_back(session, from - 1, err);
 }
 
+/* Jobs that were cancelled leave the list at the next sweep; they count no more. */
+static size_t count_live (const ms_engine *engine) {
+  size_t live = 0;
+  for (size_t i = 0; i < engine->job_count; i++) live += !engine->jobs[i]->ended && !engine->jobs[i]->cancelled;
+  return live;
+}
+
 static ms_status reserve_job (ms_engine *engine, ms_error *err) {
-  if (engine->job_count >= engine->job_limit)
+  if (engine->job_count >= engine->job_limit && count_live(engine) >= engine->job_limit)
     return fail(err, MS_EBUSY, "%zu jobs run or wait, which is the engine's limit (engine:set{ max_jobs = n })",
-                engine->job_count);
+                count_live(engine));
   if (engine->job_count < engine->job_capacity) return MS_OK;
   size_t capacity = engine->job_capacity * 2 + 8;
   ms_job **jobs = memory_resize(engine->jobs, capacity, sizeof *jobs);

@@ -9,6 +9,7 @@ typedef struct pace {
   double row_ns;                         /* one more row of reading; 0: not measured yet */
   double answer_ns; size_t answer_rows;  /* a step of so many answers and nothing else; 0 rows: not measured yet */
   size_t mixed;                          /* steps since then that read beside answers */
+  int unknown;                           /* steps of answers alone whose cost was not known, in a row */
 } pace;
 
 /* A step of `reading` and `answering` rows took `duration` ns. */

@@ -241,10 +241,10 @@ ms_status ms_cache_open (const char *folder, uint64_t budget, size_t minimum, ms
   TRY(folder_make(folder, err));
   ms_cache *cache = memory_new(1, sizeof *cache);
   if (cache == NULL) return fail_memory(err, sizeof *cache, "a cache");
-  cache->folder = memory_string(folder, strlen(folder));
-  if (cache->folder == NULL) {
+  ms_status status = file_path_absolute(folder, &cache->folder, err);   /* the host may change its own later */
+  if (status != MS_OK) {
     memory_free(cache);
-    return fail_memory(err, strlen(folder), "a path");
+    return status;
   }
   atomic_init(&cache->references, 1);
   cache->budget = budget;

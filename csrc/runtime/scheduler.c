@@ -145,7 +145,7 @@ static void commit_item (ms_engine *engine, step_item *item) {
   if (item->count != 0) routing_count(session, engine->step.segments[item - engine->step.items].experts, item->count);
   bool reading = job->read != job->prefill_done;
   if (reading) job_queue_prefill(job);
-  if (reading && logits != NULL) {
+  if (reading && logits != NULL && job->scored == 0) {
     session_mark(session);
     prefix_offer(session, job->read);
   }
@@ -227,8 +227,12 @@ bool engine_step (ms_engine *engine) {
 }
 
 void engine_wake (ms_engine *engine) {
-  if (!engine->hosted) uv_cond_signal(&engine->work);
-  else if (!engine->in_flight) engine_sweep(engine);
+  if (!engine->hosted) {
+    uv_cond_signal(&engine->work);
+    return;
+  }
+  if (!engine->in_flight) engine_sweep(engine);
+  uv_cond_broadcast(&engine->events);    /* a thread that waits may have something to compute now */
 }
 
 ms_status engine_start (ms_engine *engine, ms_error *err) {

@@ -42,7 +42,7 @@ function session:generate(options)
 end
 
 --- Iterates over the events of a generation; the last is of type "done" or "error". Leaving the loop cancels it:
--- on 5.4 at once, elsewhere at collection or at the next call that changes the session, reads or generates.
+-- on 5.4 at once, elsewhere at collection or at the next call that changes, reads or forks the session.
 function session:stream(options)
   local job, message, code = core.begin_stream(self, options)
   if not job then return nil, message, code end

@@ -154,9 +154,12 @@ describe("L18: a program", function()
       local session = assert(engine:session { context = 16 })
       assert(session:sync { 5, 6, 7 })
       assert(session:generate { max_tokens = 1 })
+      assert(session:save(folder .. "/saved"))
+      local other = assert(moonseek.open { path = folder })
+      print(assert(other:load_session(folder .. "/saved")):position())
       support.remove(folder)
     ]]
-    assert.same({ 0, "true\n" }, { status, output })
+    assert.same({ 0, "true\n4\n" }, { status, output })
   end)
 end)
 

@@ -136,6 +136,16 @@ describe("an engine with threads = 0", function()
     session:close()
   end)
 
+  it("ends a late job whose waiter has nothing to compute", function()
+    local session = engine:session { context = 512 }
+    session:sync(tiny.tokens(20))
+    local job = session:start { max_tokens = 5, deadline_ms = 30 }
+    job:pause()
+    assert.is_true(job:wait(600000))
+    assert.equal("deadline", job:poll().finish_reason)
+    session:close()
+  end)
+
   it("can neither get threads later nor be stepped when it has some", function()
     assert.equal("EINVAL", select(3, engine:set { threads = 2 }))
     local threaded = tiny.open()

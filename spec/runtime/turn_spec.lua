@@ -183,6 +183,35 @@ describe("a long text beside an answer", function()
   end)
 end)
 
+describe("more answers than a step has rows", function()
+  it("leave room for first tokens: none waits until others have ended", function()
+    local parent = open(30)
+    assert(parent:generate { max_tokens = 0 })
+    local forks, jobs, given = {}, {}, {}
+    for i = 1, 300 do
+      forks[i] = assert(parent:fork())
+      jobs[i], given[i] = assert(forks[i]:start(answer(20, i))), 0
+    end
+    local late = 0
+    repeat
+      local running = 0
+      for i, job in ipairs(jobs) do
+        while job:dirty() do
+          local event = job:poll()
+          if event.type == "token" then given[i] = given[i] + 1 end
+          if event.type == "done" then
+            for j = 1, #jobs do late = late + (given[j] == 0 and not jobs[j]:dirty() and 1 or 0) end
+          end
+        end
+        running = running + (job:finished() and 0 or 1)
+      end
+    until running == 0
+    assert.equal(0, late)
+    for _, fork in ipairs(forks) do fork:close() end
+    parent:close()
+  end)
+end)
+
 describe("the limit on jobs", function()
   it("R07: refuses one more, and lets it in when another has ended", function()
     assert(engine:set { max_jobs = 3 })
@@ -203,6 +232,17 @@ describe("the limit on jobs", function()
     assert.equal(5, #assert(late:generate(answer(5, 4))).tokens)
     for _, session in ipairs(sessions) do session:close() end
     late:close()
+  end)
+
+  it("counts no job that was closed", function()
+    assert(engine:set { max_jobs = 1 })
+    local session = open(10)
+    for i = 1, 20 do
+      local job = assert(session:start(answer(50, i)))
+      job:wait(5)
+      job:close()
+    end
+    session:close()
   end)
 
   it("is at least one", function()
