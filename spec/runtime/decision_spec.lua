@@ -168,7 +168,9 @@ describe("choose", function()
   it("fails while a job runs, and when a choice does not fit", function()
     local session = open(tiny.tokens(10), 12)
     assert.equal("ECTXFULL", select(3, session:choose { { 1 }, { 1, 2, 3 } }))
-    local job = session:start { max_tokens = 2, ignore_eos = true }
+    session:close()
+    session = open(tiny.tokens(10))
+    local job = session:start { max_tokens = 1000, ignore_eos = true }
     assert.equal("EBUSY", select(3, session:choose { { 1 }, { 2 } }))
     job:close()
     session:close()
