@@ -93,17 +93,20 @@ static void order_jobs (ms_engine *engine) {
   engine->turn++;
 }
 
-static bool any_draws (const ms_engine *engine) {
-  for (size_t i = 0; i < engine->job_count; i++)
-    if (can_run(engine->order[i]) && unread_of(engine->order[i]) == 0 && draws(engine->order[i])) return true;
-  return false;
+typedef bool job_test (const ms_job *job);
+
+static bool wants_first_token (const ms_job *job) {
+  return unread_of(job) == 0 && draws(job);
 }
 
-static size_t count_longer (const ms_engine *engine) {
-  size_t longer = 0;
+static bool wants_prefill (const ms_job *job) {
+  return unread_of(job) > 1;
+}
+
+static bool any_job (const ms_engine *engine, job_test *test) {
   for (size_t i = 0; i < engine->job_count; i++)
-    longer += can_run(engine->order[i]) && unread_of(engine->order[i]) > 1;
-  return longer;
+    if (can_run(engine->order[i]) && test(engine->order[i])) return true;
+  return false;
 }
 
 /* Returns how many jobs are under way with an answer: they wait for what else is in the step. */
@@ -124,7 +127,7 @@ static size_t count_equals (const ms_engine *engine, size_t from) {
   int priority = engine->order[from]->options.priority;
   size_t equals = 0;
   for (size_t i = from; i < engine->job_count && engine->order[i]->options.priority == priority; i++)
-    equals += can_run(engine->order[i]) && unread_of(engine->order[i]) > 1;
+    equals += can_run(engine->order[i]) && wants_prefill(engine->order[i]);
   return equals;
 }
 
@@ -140,7 +143,7 @@ static void add_prefills (ms_engine *engine, size_t answers) {
     size_t left = rows < STEP_ROWS - engine->step.rows ? rows : STEP_ROWS - engine->step.rows;
     if (left == 0) return;
     if (i == 0 || job->options.priority != engine->order[i - 1]->options.priority) equals = count_equals(engine, i);
-    if (!can_run(job) || unread_of(job) < 2) continue;
+    if (!can_run(job) || !wants_prefill(job)) continue;
     size_t share = (left + equals - 1) / equals, unread = unread_of(job), before = engine->step.rows;
     size_t count = unread < share ? unread : share;
     if (answers != 0) count = pace_next(job->slice, count);
@@ -204,10 +207,10 @@ bool step_form (ms_engine *engine) {
   s->count = s->segment_count = s->rows = s->logit_rows = 0;
   begin_jobs(engine);
   order_jobs(engine);
-  size_t longer = count_longer(engine);
-  size_t answers = add_decodes(engine, STEP_ROWS - (longer != 0 || any_draws(engine) ? PREFILL_ROWS : 0));
+  bool kept = any_job(engine, wants_prefill) || any_job(engine, wants_first_token);
+  size_t answers = add_decodes(engine, STEP_ROWS - (kept ? PREFILL_ROWS : 0));
   s->decodes = s->rows;
-  if (longer != 0) add_prefills(engine, answers);
+  add_prefills(engine, answers);
   add_draws(engine);
   if (s->count == 0) return false;
   if (place(engine, &err) != MS_OK) {
