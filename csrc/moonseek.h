@@ -179,8 +179,16 @@ typedef struct ms_memory_plan {
   uint64_t saved;                                    /* file of a session that holds `context` tokens */
 } ms_memory_plan;
 
+/* A stage of the architecture, as `docs/architecture.md` names them, on the thread that runs the steps. */
+typedef struct ms_stage_stats { const char *name; uint64_t calls; double seconds; } ms_stage_stats;
+
 void ms_engine_get_info (ms_engine *engine, ms_engine_info *info);
 void ms_engine_get_stats (ms_engine *engine, ms_engine_stats *stats);
+/*
+** Fills the first `limit` of `stages` and returns how many there are. Counting begins with the first call (before
+** it, stages are not timed) and never starts again.
+*/
+size_t ms_engine_get_stages (ms_engine *engine, ms_stage_stats *stages, size_t limit);
 ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_plan *plan, ms_error *err);
 ms_status ms_engine_set_threads (ms_engine *engine, size_t threads, ms_error *err);  /* from the next step on */
 

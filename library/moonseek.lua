@@ -123,6 +123,10 @@
 ---the kernel levels that this machine can run, such as `"scalar avx2"`
 ---@field cpu string
 
+---@class moonseek.StatsOptions
+---the time of each stage of the architecture, too; it is taken from the first time this is asked for
+---@field stages? boolean
+
 ---@class moonseek.MemoryOptions
 ---what the session holds
 ---@field context? integer
@@ -172,6 +176,8 @@
 ---@field session_bytes integer
 ---work space of the steps now
 ---@field scratch_bytes integer
+---with `stages`: a list of `{ name =, calls =, ms = }`, the stages of `csrc/compute/backend.h` in their order
+---@field stages? table
 
 ---@class moonseek.MemoryPlan
 ---the tensors that are used; mapped, not read
@@ -1125,8 +1131,9 @@ local engine = {}
 function engine:info() end
 
 ---what was done since it was opened, and what it holds now
+---@param options? moonseek.StatsOptions
 ---@return moonseek.Stats
-function engine:stats() end
+function engine:stats(options) end
 
 ---what a session will cost, before there is one
 ---@param options? moonseek.MemoryOptions

@@ -124,10 +124,12 @@ typedef struct backend_options {
 } backend_options;
 
 typedef struct backend backend;
+typedef struct backend_profile backend_profile;
 
 struct backend {
   const char *name, *kernels;        /* "cpu"; the level chosen, "avx512" */
   ms_numerics numerics;
+  backend_profile *profile;          /* profile.h */
 
   void (*close) (backend *be);       /* stops its threads; NULL members of a half-built one are allowed */
   /* Starts what computing needs (threads, OpenBLAS) unless it runs in this process already. */

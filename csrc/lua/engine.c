@@ -183,10 +183,36 @@ static int engine_id (lua_State *L) {
   return 1;
 }
 
+/* Pushes a list of { name =, calls =, ms = }; whoever asks first starts the clocks. */
+static void push_stages (lua_State *L, ms_engine *engine) {
+  size_t count = ms_engine_get_stages(engine, NULL, 0);
+  ms_stage_stats *stages = lua_newuserdata(L, count * sizeof *stages);
+  ms_engine_get_stages(engine, stages, count);
+  lua_createtable(L, (int)count, 0);
+  for (size_t i = 0; i < count; i++) {
+    lua_createtable(L, 0, 3);
+    set_string(L, "name", stages[i].name);
+    set_count(L, "calls", stages[i].calls);
+    set_milliseconds(L, "ms", stages[i].seconds);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_remove(L, -2);                         /* the buffer */
+}
+
+static const call stats_call = { "engine:stats", 1 };
+static const option stats_rows[] = { { "stages", OPTION_BOOLEAN, 0, 0, 0 } };
+
+/* engine:stats{ stages = boolean } -> counts, times and bytes of the engine; with `stages` those of each stage, too */
 static int engine_stats (lua_State *L) {
   ms_engine_stats stats;
-  ms_engine_get_stats(check_open(L, 1, ENGINE), &stats);
-  lua_createtable(L, 0, 9);
+  ms_error err;
+  check_open(L, 1, ENGINE);
+  int first = options_read(L, 2, &stats_call, stats_rows, 1, &err);
+  if (first == 0) return push_failure(L, &err);
+  int stages = lua_toboolean(L, first);
+  ms_engine *engine = check_open(L, 1, ENGINE);
+  ms_engine_get_stats(engine, &stats);
+  lua_createtable(L, 0, 10);
   set_count(L, "prefill_tokens", stats.prefill_tokens);
   set_count(L, "decode_tokens", stats.decode_tokens);
   set_count(L, "steps", stats.steps);
@@ -196,6 +222,10 @@ static int engine_stats (lua_State *L) {
   set_count(L, "jobs", stats.jobs);
   set_count(L, "session_bytes", stats.session_bytes);
   set_count(L, "scratch_bytes", stats.scratch_bytes);
+  if (stages) {
+    push_stages(L, engine);
+    lua_setfield(L, -2, "stages");
+  }
   return 1;
 }
 

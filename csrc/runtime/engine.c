@@ -6,6 +6,7 @@
 
 #include "../base/file.h"
 #include "../base/memory.h"
+#include "../compute/profile.h"
 #include "runtime.h"
 
 /* Limits until the caller says otherwise; a slice longer than a minute holds answers up for good. */
@@ -193,6 +194,14 @@ void ms_engine_get_stats (ms_engine *engine, ms_engine_stats *stats) {
   for (const ms_session *session = engine->sessions; session != NULL; session = session->next) stats->sessions++;
   for (size_t i = 0; i < engine->job_count; i++) stats->jobs += !engine->jobs[i]->ended;
   engine_unlock(engine);
+}
+
+size_t ms_engine_get_stages (ms_engine *engine, ms_stage_stats *stages, size_t limit) {
+  stage_time times[STAGE_LIMIT];
+  size_t count = profile_read(engine->backend, times, STAGE_LIMIT);
+  for (size_t i = 0; i < count && i < limit; i++)
+    stages[i] = (ms_stage_stats){ times[i].name, times[i].calls, (double)times[i].ns * 1e-9 };
+  return count;
 }
 
 ms_status ms_engine_plan_memory (ms_engine *engine, size_t context, ms_memory_plan *plan, ms_error *err) {

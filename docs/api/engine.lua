@@ -4,7 +4,12 @@ return {
   about = "Weights and compute.",
   functions = {
     { "engine:info", returns = "EngineInfo", "what `moonseek.probe` tells, and how this engine computes" },
-    { "engine:stats", returns = "Stats", "what was done since it was opened, and what it holds now" },
+    { "engine:stats",
+      options = {
+        { "stages", "boolean", default = "false",
+          "the time of each stage of the architecture, too; it is taken from the first time this is asked for" },
+      },
+      returns = "Stats", "what was done since it was opened, and what it holds now" },
     { "engine:memory",
       options = {
         { "context", "integer", from = 1, unit = "tokens", default = "the model's context", "what the session holds" },
@@ -63,6 +68,8 @@ return {
       { "jobs", "integer", "unfinished now" },
       { "session_bytes", "integer", "held by sessions now" },
       { "scratch_bytes", "integer", "work space of the steps now" },
+      { "stages?", "table",
+        "with `stages`: a list of `{ name =, calls =, ms = }`, the stages of `csrc/compute/backend.h` in their order" },
     } },
     { "MemoryPlan", text = "`MemoryPlan`, in bytes; `docs/memory.md` explains them:", fields = {
       { "weights", "integer", "the tensors that are used; mapped, not read" },

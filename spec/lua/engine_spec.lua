@@ -119,6 +119,29 @@ describe("an engine", function()
     assert.equal(0, engine:stats().sessions)
   end)
 
+  it("times the stages of the architecture, from the first time it is asked for them", function()
+    local session = assert(engine:session { context = 100 })
+    local function ask()
+      local stages = {}
+      for _, stage in ipairs(engine:stats { stages = true }.stages) do stages[stage.name] = stage end
+      return stages
+    end
+    assert.is_nil(engine:stats().stages)
+    assert(session:sync(tiny.tokens(20)))
+    assert(session:generate { max_tokens = 0 })
+    for name, stage in pairs(ask()) do assert.equal(0, stage.calls, name) end
+    local before = engine:stats().steps
+    assert(session:generate { max_tokens = 3, ignore_eos = true })
+    local steps, stages = engine:stats().steps - before, ask()
+    local calls = { embed = 1, hc_pre = 2 * engine:info().layers, experts = engine:info().layers, head = 1 }
+    for name, count in pairs(calls) do assert.equal(steps * count, stages[name].calls, name) end
+    for name, stage in pairs(stages) do
+      assert.is_true(stage.calls > 0 and stage.ms > 0, name)
+    end
+    assert.has_error(function() engine:stats { stages = 1 } end)
+    session:close()
+  end)
+
   it("plans the memory of a session", function()
     local small, large = assert(engine:memory { context = 100 }), assert(engine:memory { context = 1000 })
     assert.is_true(large.session > small.session)
