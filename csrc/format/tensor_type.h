@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef enum tensor_type {
   TENSOR_F32, TENSOR_F16, TENSOR_BF16, TENSOR_F64,
@@ -22,12 +23,17 @@ typedef struct tensor_type_info {
   const char *name;              /* as safetensors writes it */
   size_t block_values, block_bytes;
   size_t alignment;              /* of its first byte in memory; a power of two */
+  int ggml_id;                   /* as GGUF writes it; TENSOR_NO_GGML_ID: no such type there */
 } tensor_type_info;
+
+enum { TENSOR_NO_GGML_ID = -1 };
 
 extern const tensor_type_info tensor_types[TENSOR_TYPE_COUNT];
 
 /* The type called name[0 .. bytes-1]; false when there is none. */
 bool tensor_type_find (const char *name, size_t bytes, tensor_type *type);
+/* The type that GGUF files call `id`; false when it is none of ours. */
+bool tensor_type_of_ggml (uint32_t id, tensor_type *type);
 
 /*
 ** Bytes of a tensor. False when a product wraps, or when the values are no whole number of blocks (for
