@@ -170,6 +170,13 @@ bench-million: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/million.lua
 
+##  make bench-decode   four layers of V4-Flash, random weights (4 GB on disk): decoding against the memory's speed
+.PHONY: bench-decode
+bench-decode: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(CC) -O3 -march=native -pthread bench/bandwidth.c -o $(BUILD)/bandwidth
+	@$(RUN) bench/decode.lua $(BUILD)/l4 $(BUILD)/bandwidth
+
 ##  make bench-routing   what a router is worth on the pocket model: the tables of docs/router.md (minutes)
 bench-routing: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all

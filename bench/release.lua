@@ -1,6 +1,6 @@
 --- A checkpoint folder in the shape of a release of DeepSeek-V4, with zeros for weights: the file is sparse, takes
 -- hardly any disk, and the engine opens it as it would the real one. For what depends on shapes alone: memory, names.
--- And a narrow model of two of its layers, small enough to hold weights: numbers drawn at random.
+-- And two models small enough to hold weights, numbers drawn at random: a narrow one of two layers, four real layers.
 local release = {}
 
 --- What tells the shapes apart; everything else of config.json they share. `first_ratios`: of layers 0 and 1.
@@ -15,6 +15,10 @@ release.pro = {
 release.narrow = { -- one layer of each kind that grows, with the rows and the indexer of V4-Flash
   width = 256, layers = 2, heads = 8, q_lora = 256, o_groups = 2, index_top_k = 512, experts = 8,
   expert_width = 128, route_scale = 1.5, first_ratios = { 4, 128 }, vocabulary = 512, hash_layers = 0, random = true,
+}
+release.l4 = { -- four layers of V4-Flash with a quarter of its experts
+  width = 4096, layers = 4, heads = 64, q_lora = 1024, o_groups = 8, index_top_k = 512, experts = 64,
+  expert_width = 2048, route_scale = 1.5, first_ratios = { 0, 0 }, vocabulary = 16384, hash_layers = 3, random = true,
 }
 
 local top_k, streams = 6, 4
@@ -58,7 +62,7 @@ local function new_list()
     local size = rows * (columns or 1) * element_bytes[kind]
     list[#list + 1] = ('"%s":{"dtype":"%s","shape":[%s],"data_offsets":[%.0f,%.0f]}'):format(name, kind,
       columns and ("%d,%d"):format(rows, columns) or rows, list.bytes, list.bytes + size)
-    list.places[#list.places + 1] = { kind = kind, at = list.bytes, size = size }
+    list.places[#list.places + 1] = { name = name, kind = kind, at = list.bytes, size = size }
     list.bytes = list.bytes + size
   end
   list.places = {}
@@ -145,6 +149,17 @@ local function tensors_of(shape)
   return list
 end
 
+--- Bytes of the layers that a generated token reads: of the routed experts those it chooses.
+function release.bytes_a_token(shape)
+  local bytes = 0
+  for _, place in ipairs(tensors_of(shape).places) do
+    local layer = place.name:match "^layers%."
+    local share = place.name:find(".experts.", 1, true) and top_k / shape.experts or 1
+    if layer and place.kind ~= "I64" then bytes = bytes + place.size * share end
+  end
+  return bytes
+end
+
 -- {== Files =======================================================================================
 
 local function little_endian(value)
@@ -156,11 +171,15 @@ local function little_endian(value)
   return table.concat(bytes)
 end
 
---- Every token goes to the experts 0 to 5: hash tables are the one thing whose contents are checked at open.
-local function hash_table(size)
-  local row = {}
-  for expert = 0, top_k - 1 do row[#row + 1] = little_endian(expert) end
-  return table.concat(row):rep(size / (top_k * 8))
+--- Experts of every token, six neighbours: hash tables are the one thing whose contents are checked at open.
+local function hash_table(shape, size, draw)
+  local rows = {}
+  for token = 1, size / (top_k * 8) do
+    local row, first = {}, shape.random and draw(shape.experts) or 0
+    for i = 0, top_k - 1 do row[i + 1] = little_endian((first + i) % shape.experts) end
+    rows[token] = table.concat(row)
+  end
+  return table.concat(rows)
 end
 
 --- Elements of a random weight, as bytes: of either sign and a moderate size in every type.
@@ -203,7 +222,7 @@ function release.write(shape, folder)
   for _, place in ipairs(list.places) do
     if place.kind == "I64" or shape.random then
       assert(file:seek("set", start + place.at))
-      assert(file:write(place.kind == "I64" and hash_table(place.size) or random_weight(place, draw)))
+      assert(file:write(place.kind == "I64" and hash_table(shape, place.size, draw) or random_weight(place, draw)))
     end
   end
   local ok, message = file:seek("set", start + list.bytes - 1)
