@@ -1,7 +1,7 @@
---- Decoding against the memory's speed, from a checkpoint of four real layers of V4-Flash, FP8 and FP4 (bench/release.lua,
--- shape `l4`; random weights): `make bench-decode`, or decode.lua FOLDER PROBE [TOKENS] [THREADS]. FOLDER is written when
--- it is empty; PROBE is the program of bench/bandwidth.c. Memory is probed before and after; a run counts if the two
--- differ by less than 15 %. The head is no part of the figures: its time is taken off, and its bytes are not counted.
+--- Decoding against the memory's speed, from a checkpoint of four real layers of V4-Flash, FP8 and FP4 (shape `l4` of
+-- bench/release.lua; random weights): `make bench-decode`, or decode.lua FOLDER PROBE [TOKENS] [THREADS]. FOLDER is
+-- written when it is empty; PROBE is the program of bench/bandwidth.c. Memory is probed before and after; a run counts
+-- if the two differ by less than 15 %. The head is no part of the figures: time is taken off, bytes not counted.
 local moonseek = require "moonseek"
 package.path = "./bench/?.lua;" .. package.path
 local release = require "release"
