@@ -21,11 +21,14 @@ release.l4 = { -- four layers of V4-Flash with a quarter of its experts
   expert_width = 2048, route_scale = 1.5, first_ratios = { 0, 0 }, vocabulary = 16384, hash_layers = 3, random = true,
 }
 
-local top_k, streams = 6, 4
-local head, o_lora, index_heads, index_head = 512, 1024, 64, 128
+--- What all of them share.
+release.common = { head = 512, o_lora = 1024, index_heads = 64, index_head = 128, top_k = 6, streams = 4 }
+local top_k, streams = release.common.top_k, release.common.streams
+local head, o_lora = release.common.head, release.common.o_lora
+local index_heads, index_head = release.common.index_heads, release.common.index_head
 
 --- The compression ratio of a layer, from 0; the drafting block behind the last has none.
-local function ratio_of(shape, layer)
+function release.ratio_of(shape, layer)
   if layer >= shape.layers then return 0 end
   if layer < 2 then return shape.first_ratios[layer + 1] end
   return layer % 2 == 0 and 4 or 128
@@ -33,7 +36,7 @@ end
 
 local function config_of(shape)
   local ratios = {}
-  for layer = 0, shape.layers do ratios[layer + 1] = ratio_of(shape, layer) end
+  for layer = 0, shape.layers do ratios[layer + 1] = release.ratio_of(shape, layer) end
   return ([[{ "architectures": ["DeepseekV4ForCausalLM"], "model_type": "deepseek_v4", "vocab_size": %d,
 "hidden_size": %d, "num_hidden_layers": %d, "num_attention_heads": %d, "num_key_value_heads": 1, "head_dim": %d,
 "qk_rope_head_dim": 64, "q_lora_rank": %d, "o_groups": %d, "o_lora_rank": %d, "index_n_heads": %d,
@@ -121,7 +124,7 @@ local function add_layer(list, prefix, shape, layer)
   add_hyper_connection(list, prefix .. "hc_ffn", shape, mixes, 3)
   list.add(prefix .. "attn_norm.weight", "BF16", shape.width)
   list.add(prefix .. "ffn_norm.weight", "BF16", shape.width)
-  add_attention(list, prefix .. "attn.", shape, ratio_of(shape, layer))
+  add_attention(list, prefix .. "attn.", shape, release.ratio_of(shape, layer))
   list.add(prefix .. "ffn.gate.weight", "BF16", shape.experts, shape.width)
   if layer < shape.hash_layers then list.add(prefix .. "ffn.gate.tid2eid", "I64", shape.vocabulary, top_k)
   else list.add(prefix .. "ffn.gate.bias", "F32", shape.experts) end
@@ -192,7 +195,7 @@ local random_element = {
 }
 
 --- Numbers from 0 to n - 1, the same ones everywhere (Park and Miller's generator).
-local function generator()
+function release.generator()
   local state = 1
   return function(n)
     state = state * 16807 % 2147483647
@@ -218,7 +221,7 @@ function release.write(shape, folder)
   header = header .. (" "):rep(-#header % 8) -- so that the data is aligned
   local file = assert(io.open(folder .. "/model.safetensors", "wb"))
   assert(file:write(little_endian(#header), header))
-  local start, draw = 8 + #header, generator()
+  local start, draw = 8 + #header, release.generator()
   for _, place in ipairs(list.places) do
     if place.kind == "I64" or shape.random then
       assert(file:seek("set", start + place.at))
