@@ -27,10 +27,31 @@ const tensor_type_info tensor_types[TENSOR_TYPE_COUNT] = {
   [TENSOR_U64]     = { "U64",      1, 8, 8, TENSOR_NO_GGML_ID },
   [TENSOR_BOOL]    = { "BOOL",     1, 1, 1, TENSOR_NO_GGML_ID },
   [TENSOR_C64]     = { "C64",      1, 8, 4, TENSOR_NO_GGML_ID },
+  /* GGML's blocks, as compute/cpu/blocks.h draws them; their scales need no alignment. */
+  [TENSOR_Q4_0]    = { "Q4_0",     32,  18, 1, 2 },
+  [TENSOR_Q4_1]    = { "Q4_1",     32,  20, 1, 3 },
+  [TENSOR_Q5_0]    = { "Q5_0",     32,  22, 1, 6 },
+  [TENSOR_Q5_1]    = { "Q5_1",     32,  24, 1, 7 },
+  [TENSOR_Q8_0]    = { "Q8_0",     32,  34, 1, 8 },
+  [TENSOR_Q2_K]    = { "Q2_K",    256,  84, 1, 10 },
+  [TENSOR_Q3_K]    = { "Q3_K",    256, 110, 1, 11 },
+  [TENSOR_Q4_K]    = { "Q4_K",    256, 144, 1, 12 },
+  [TENSOR_Q5_K]    = { "Q5_K",    256, 176, 1, 13 },
+  [TENSOR_Q6_K]    = { "Q6_K",    256, 210, 1, 14 },
+  [TENSOR_IQ1_S]   = { "IQ1_S",   256,  50, 1, 19 },
+  [TENSOR_IQ1_M]   = { "IQ1_M",   256,  56, 1, 29 },
+  [TENSOR_IQ2_XXS] = { "IQ2_XXS", 256,  66, 1, 16 },
+  [TENSOR_IQ2_XS]  = { "IQ2_XS",  256,  74, 1, 17 },
+  [TENSOR_IQ2_S]   = { "IQ2_S",   256,  82, 1, 22 },
+  [TENSOR_IQ3_XXS] = { "IQ3_XXS", 256,  98, 1, 18 },
+  [TENSOR_IQ3_S]   = { "IQ3_S",   256, 110, 1, 21 },
+  [TENSOR_IQ4_NL]  = { "IQ4_NL",   32,  18, 1, 20 },
+  [TENSOR_IQ4_XS]  = { "IQ4_XS",  256, 136, 1, 23 },
+  [TENSOR_MXFP4]   = { "MXFP4",    32,  17, 1, 39 },
 };
 
 bool tensor_type_find (const char *name, size_t bytes, tensor_type *type) {
-  for (size_t i = 0; i < TENSOR_TYPE_COUNT; i++)
+  for (size_t i = 0; i < TENSOR_SAFETENSORS_COUNT; i++)
     if (strlen(tensor_types[i].name) == bytes && memcmp(tensor_types[i].name, name, bytes) == 0) {
       *type = (tensor_type)i;
       return true;
