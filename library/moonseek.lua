@@ -360,6 +360,9 @@
 ---@field priority? integer
 ---hears every event
 ---@field on_event? fun(event: moonseek.ChatEvent)
+---waits until the job has an event, or so long. A host puts its event loop there, or yields its own coroutine; what
+---it raises ends the turn and is raised
+---@field wait? fun(job: moonseek.Job, ms: integer)
 ---gives the messages to go on with when the context is full; ready-made: `moonseek.chat.policies.drop_oldest`,
 ---`keep_ends`, `summarise_oldest`
 ---@field on_full? fun(messages: moonseek.Message[], full: moonseek.ChatFull): moonseek.Message[]
@@ -1631,8 +1634,8 @@ function agent.replay_agent(trace, options) end
 ---@return moonseek.Code? code
 function agent:run(task, options) end
 
----works on a task `count` times, each on a fork of the chat, and goes on from the result with the highest score; of
----equal ones the first. Every branch makes its calls
+---works on a task `count` times side by side, each on a fork of the chat, and goes on from the result with the
+---highest score; of equal ones the first. Every branch makes its calls
 ---@param count integer
 ---@param options moonseek.BranchOptions
 ---@return moonseek.AgentResult?

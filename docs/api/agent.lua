@@ -30,8 +30,8 @@ return {
       arguments = { { "count", "integer" }, { "options", "BranchOptions" } },
       returns = "AgentResult", message = "any",
       errors = { "EINVAL", "ECTXFULL", "EBUSY", "EFORMAT", "EHOOK", "EIO", "ETOOL", "ECANCELED" },
-      "works on a task `count` times, each on a fork of the chat, and goes on from the result with the highest score; "
-        .. "of equal ones the first. Every branch makes its calls" },
+      "works on a task `count` times side by side, each on a fork of the chat, and goes on from the result with the "
+        .. "highest score; of equal ones the first. Every branch makes its calls" },
     { "agent:checkpoint",
       arguments = { { "path", "string" } },
       returns = "true",

@@ -89,6 +89,9 @@ return {
       { "deadline_ms", "integer", unit = "milliseconds", "of the whole turn" },
       { "priority", "integer", "texts of higher priority are read first" },
       { "on_event", "fun(event: ChatEvent)", "hears every event" },
+      { "wait", "fun(job: Job, ms: integer)", default = "`job:wait(ms)`",
+        "waits until the job has an event, or so long. A host puts its event loop there, or yields its own "
+        .. "coroutine; what it raises ends the turn and is raised" },
       { "on_full", "fun(messages: Message[], full: ChatFull): Message[]",
         "gives the messages to go on with when the context is full; ready-made: `moonseek.chat.policies.drop_oldest`, "
         .. "`keep_ends`, `summarise_oldest`" },

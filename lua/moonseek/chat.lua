@@ -64,11 +64,11 @@ local function free(self)
   return true
 end
 
---- An answer to `list` on a fork of the chat, of which nothing stays.
-local function ask(self, list, turn_options)
+--- An answer to `list` on a fork of the chat, of which nothing stays; waited for as the turn that asks is.
+local function ask(self, list, turn_options, wait)
   local fork, message, code = self:fork()
   if not fork then return nil, message, code end
-  fork.list, fork.options.on_full, fork.options.on_event = list, nil, nil
+  fork.list, fork.options.on_full, fork.options.on_event, fork.options.wait = list, nil, nil, wait
   local answer
   answer, message, code = fork:continue(turn_options)
   fork:close()
@@ -78,7 +78,7 @@ end
 local function fit(self, list, chosen)
   return room.fit(self.session, list, chosen, function(some)
     return tokens_of(self, with_head(self, some, chosen.tools), chosen.thinking)
-  end, function(some, turn_options) return ask(self, some, turn_options) end)
+  end, function(some, turn_options) return ask(self, some, turn_options, chosen.wait) end)
 end
 
 local function keep(self, list, answer)
@@ -104,7 +104,7 @@ local function begin(self, what, list, given)
     session = self.session, tokenizer = self.tokenizer, prompt = prompt, begun = begun_answer(self, list, prompt),
     strict = self.options.strict, tools = messages.tools(with_head(self, list, chosen.tools)), sampling = sampling,
     max_tokens = chosen.max_tokens, thinking_budget = chosen.thinking_budget, deadline_ms = chosen.deadline_ms,
-    first_call = messages.next_call(list),
+    first_call = messages.next_call(list), wait = chosen.wait,
     finish = function(answer)
       self.running[1] = nil
       if answer then keep(self, list, answer) end

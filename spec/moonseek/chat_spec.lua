@@ -212,6 +212,70 @@ describe("a turn that is ended from outside", function()
   end)
 end)
 
+describe("a turn that waits as it is told", function()
+  local function slow(given)
+    return assert(moonseek.chat(assert(moonseek.mock { answer = function() return "Hello." end, token_ms = 5 }), given))
+  end
+
+  it("gives the job and how long, also where a policy asks", function()
+    local waits = 0
+    local function wait(job, ms)
+      waits = waits + 1
+      assert.is_true(ms > 0 and ms <= 50)
+      job:wait(ms)
+    end
+    assert.equal("Hello.", slow { wait = wait }:send("Hi").text)
+    assert.is_true(waits > 5)
+    local asked
+    local chat = slow { context = 100, reserve = 10, on_full = function(messages, full)
+      waits = 0
+      asked = assert(full.ask({ messages[#messages] }, {})).text
+      assert.is_true(waits > 5)
+      return { messages[#messages] }
+    end }
+    assert(chat:add { role = "user", content = ("x"):rep(200) })
+    assert(chat:add { role = "assistant", content = "y" })
+    assert.equal("Hello.", assert(chat:send("Hi", { wait = wait })).text)
+    assert.equal("Hello.", asked)
+  end)
+
+  it("may yield, so that several answer side by side", function()
+    local talks, running, most = {}, 0, 0
+    for i = 1, 3 do
+      talks[i] = coroutine.create(function()
+        running = running + 1
+        most = math.max(most, running)
+        local answer = slow():send("Hi", { wait = function(job)
+          coroutine.yield()
+          job:wait(1)
+        end })
+        running = running - 1
+        return answer.text
+      end)
+    end
+    local said = 0
+    while said < 3 do
+      for _, talk in ipairs(talks) do
+        if coroutine.status(talk) == "suspended" then
+          local _, text = coroutine.resume(talk)
+          if text then
+            assert.equal("Hello.", text)
+            said = said + 1
+          end
+        end
+      end
+    end
+    assert.equal(3, most)
+  end)
+
+  it("passes on what is raised there, and the chat is free", function()
+    local chat = slow()
+    assert.error_matches(function() chat:send("Hi", { wait = function() error("stopped", 0) end }) end, "^stopped$")
+    assert.equal(0, #chat:messages())
+    assert.equal("Hello.", chat:send("Hi").text)
+  end)
+end)
+
 describe("chat:stream", function()
   it("iterates over events, the last with the answer", function()
     local chat = chat_of({ call "Oslo" }, { tools = { weather } })

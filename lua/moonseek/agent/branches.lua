@@ -1,5 +1,6 @@
---- Variants of a run on forks of the chat, of which the best goes on.
+--- Variants of a run on forks of the chat, side by side, of which the best goes on.
 local problem = require "moonseek.problem"
+local together = require "moonseek.agent.together"
 local work = require "moonseek.agent.work"
 
 local branches = {}
@@ -8,7 +9,7 @@ local branches = {}
 local function variant(self, index)
   local chat = problem.try(self.current:fork())
   return setmetatable({ shared = self.shared, current = chat, variant = index, started = self.started,
-    given = self.given, held = self.held }, getmetatable(self))
+    given = self.given, held = self.held, pause = together.possible and together.pause or nil }, getmetatable(self))
 end
 
 local function check_score(points)
@@ -16,25 +17,32 @@ local function check_score(points)
   problem.fail(("score: number or nil expected, got %s"):format(points ~= points and "NaN" or type(points)), "EHOOK")
 end
 
---- Runs a variant: { twin =, result =, score = }, or { message =, code = } of its failure. What a hook raises ends all.
-local function try_variant(self, index, chosen)
-  local twin = variant(self, index)
-  local ok, result = pcall(function()
-    local result = work.run(twin, chosen.task, (chosen.variants or {})[index] or {})
-    return { twin = twin, result = result, score = check_score(work.call_hook("score", chosen.score, result, index)) }
-  end)
-  if ok then return result end
-  twin.current:close()
+--- Runs a variant: { twin =, result = }, or { message =, code = } of its failure. What a hook raises ends all.
+local function try_variant(twin, chosen)
+  local ok, result = pcall(work.run, twin, chosen.task, (chosen.variants or {})[twin.variant] or {})
+  if ok then return { twin = twin, result = result } end
   if not problem.is(result) or result.code == "EHOOK" then error(result, 0) end
+  twin.current:close()
   return { message = result.message, code = result.code }
 end
 
---- Runs all into `tried`; the place of the best.
+--- Runs all into `tried`, side by side.
 local function try_all(self, count, chosen, tried)
-  local best
+  local functions, twins = {}, {}
   for i = 1, count do
-    tried[i] = try_variant(self, i, chosen)
-    if tried[i].score and (not best or tried[i].score > tried[best].score) then best = i end
+    twins[i] = variant(self, i)
+    tried[i] = { twin = twins[i] }
+    functions[i] = function() tried[i] = try_variant(twins[i], chosen) end
+  end
+  together.run(functions, work.host(self))
+end
+
+--- The scores, and the place of the best.
+local function judge(chosen, tried)
+  local best
+  for i, one in ipairs(tried) do
+    one.score = one.result and check_score(work.call_hook("score", chosen.score, one.result, i))
+    if one.score and (not best or one.score > tried[best].score) then best = i end
   end
   return best
 end
@@ -65,7 +73,10 @@ function branches.run(self, count, chosen)
   work.settle(self)
   work.record(self, "branch", { count = count })
   local tried = {}
-  local ok, best = pcall(try_all, self, count, chosen, tried)
+  local ok, best = pcall(function()
+    try_all(self, count, chosen, tried)
+    return judge(chosen, tried)
+  end)
   close_all_but(tried, ok and best or nil)
   if not ok or not best then
     work.record(self, "adopt", {})

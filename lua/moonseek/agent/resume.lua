@@ -38,7 +38,10 @@ local function unknown_calls(self)
     end
   end
   look(root, nil)
-  for branch, at in pairs(root.branches or {}) do look(at, branch) end
+  local branches = {}
+  for branch in next, root.branches or {} do branches[#branches + 1] = branch end
+  table.sort(branches)
+  for _, branch in ipairs(branches) do look(root.branches[branch], branch) end
   return list
 end
 

@@ -87,6 +87,16 @@ local function generated(usage)
   return (usage.reasoning or 0) + (usage.answer or 0)
 end
 
+local function wait_for_job(job, ms) job:wait(ms) end
+
+--- How a turn of a branch waits: the others go on meanwhile. `wait` is how all wait, when none can go on.
+local function side_by_side(self, wait)
+  return function(job)
+    if self.shared.cancelled then self.current:cancel() end
+    self.pause { job = job, wait = wait or wait_for_job }
+  end
+end
+
 local function turn_options(self, given)
   local shared, chosen = self.shared, {}
   for name, value in next, work.state_of(self).options or {} do chosen[name] = value end
@@ -99,6 +109,7 @@ local function turn_options(self, given)
     if shared.cancelled then self.current:cancel() end
     if on_event then on_event(event) end
   end
+  if self.pause then chosen.wait = side_by_side(self, chosen.wait) end
   return chosen
 end
 
@@ -216,13 +227,21 @@ local function sleep(ms)
   while clock() < over do core.sleep(math.min(SLICE, over - clock())) end
 end
 
+--- What waiting needs: host.wait is the user's, host.sleep stands in for it.
+function work.host(self)
+  local wait = self.shared.wait
+  return { clock = self.shared.clock, sleep = sleep,
+    wait = wait and function(...) work.call_hook("wait", wait, ...) end }
+end
+
 local function make_calls(self)
-  local items, shared = admitted(self), self.shared
+  local items, shared, host = admitted(self), self.shared, work.host(self)
+  local function pause(ms, yielded) self.pause { ms = ms, yielded = yielded } end
   calls.run({
     clock = shared.clock, parallel = shared.parallel, timeout_ms = shared.timeout_ms, max_result = shared.max_result,
     deadline = shared.budget.ms and self.started + shared.budget.ms or math.huge,
     cancelled = function() return shared.cancelled end,
-    wait = shared.wait and function(...) work.call_hook("wait", shared.wait, ...) end or sleep,
+    wait = self.pause and pause or host.wait or host.sleep,
     begin = function(call) begin_call(self, state.call(work.state_of(self), call.id)) end,
     finish = function(call, status, content) work.finish_call(self, call, status, content) end,
   }, items)

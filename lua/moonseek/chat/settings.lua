@@ -15,7 +15,7 @@ settings.sampling = {
 settings.turn = {
   thinking = { type = "string" }, thinking_budget = { type = "number" }, max_tokens = { type = "number" },
   reserve = { type = "number" }, tools = { type = "table" }, on_full = { type = "function" },
-  deadline_ms = { type = "number" }, on_event = { type = "function" },
+  deadline_ms = { type = "number" }, on_event = { type = "function" }, wait = { type = "function" },
 }
 
 settings.chat = {

@@ -11,9 +11,12 @@ local metatable = { __name = "moonseek.turn", __index = turn }
 
 local slice = 50 -- ms that C waits at most, so that a hook of the host runs in between
 
+local function wait(job, ms) job:wait(ms) end
+
 --- `given`: session, tokenizer, prompt (packed tokens) and `begun`, how many of its last tokens are an answer already,
 -- tools, strict, sampling (options of session:start), thinking_budget, max_tokens, deadline_ms, first_call (the number
--- of the first tool call); and finish(answer), called at the end, without an answer when there is none.
+-- of the first tool call), wait(job, ms) in place of job:wait; and finish(answer), called at the end, without an answer
+-- when there is none.
 function turn.new(given)
   local tokenizer, controls = given.tokenizer, {}
   for _, name in ipairs { "think", "end_think", "eos" } do
@@ -23,7 +26,7 @@ function turn.new(given)
   local self = setmetatable({
     session = given.session, tokenizer = tokenizer, prompt = given.prompt, controls = controls,
     sampling = given.sampling, max_tokens = given.max_tokens, deadline_ms = given.deadline_ms,
-    budget = given.thinking_budget, next_call = given.first_call, finish = given.finish,
+    budget = given.thinking_budget, next_call = given.first_call, finish = given.finish, wait = given.wait or wait,
     parser = parser.new { tokenizer = tokenizer, thinking = thinks, tools = given.tools, strict = given.strict },
     events = {}, first = 1,         -- those that wait, from `first` on
     phase = nil, job = nil,         -- what runs
@@ -326,7 +329,7 @@ function turn:next()
       if self:hold("sync", self.prompt:sub(1, -2)) then self:start("read") end
     else
       local event = self.job:poll()
-      if event then meaning[event.type](self, event) else self.job:wait(slice) end
+      if event then meaning[event.type](self, event) else self.wait(self.job, slice) end
     end
   end
   local event = self.events[self.first]
