@@ -18,7 +18,7 @@ LUA_INCDIR_5.1 ?= $(firstword $(wildcard /usr/include/lua5.1 /usr/include/luajit
 ABIS ?= $(or $(foreach abi,5.4 5.1,$(if $(wildcard $(LUA_INCDIR_$(abi))/lua.h),$(abi))),5.4)
 
 NEEDED = lua5.4 liblua5.4-dev liblua5.1-0-dev libuv1-dev libjansson-dev libxxhash-dev libopenblas0-serial
-NEEDED_TO_TEST = luajit lua-busted lua-check lua-socket lua-cqueues lua-luv
+NEEDED_TO_TEST = luajit lua-busted lua-check lua-socket lua-cqueues lua-luv poppler-utils
 
 WARNINGS = -Wall -Wextra -Wshadow -Wconversion -Wundef -Wwrite-strings -Wstrict-prototypes -Wmissing-prototypes
 # gnu11: uv.h needs more than c11. No contraction: a sum has one order and one rounding (docs/numerics.md).

@@ -71,7 +71,8 @@ local function convert(path, most, program, command)
   if status == 0 then
     bytes, message, code = bytes_of(target, most)
   else
-    message, code = ("%s: %s ended with %d: %s"):format(path, program, status, said:sub(1, 300)), "EFORMAT"
+    message, code = ("%s: %s ended with %d: %s"):format(path, program, status, said:match("^(.-)%s*$"):sub(1, 300)),
+      "EFORMAT"
   end
   os.remove(target)
   return bytes, message, code
@@ -94,10 +95,16 @@ function kinds.html(_, bytes)
   return { text = text, runs = runs, title = title }
 end
 
--- What programs make has no places in the file.
+-- A form feed ends a page.
+function kinds.pdf(_, bytes)
+  return { text = (bytes:gsub("\n*\f", "\n\n")) }
+end
+
+-- What programs make has no places in the file. gfm: tables with bars, as of HTML; standalone: the title, which a
+-- document of Word has beside its text, stands before it.
 local programs = {
-  pdf = { "pdftotext", "pdftotext -q -enc UTF-8 -eol unix %s %s" },
-  docx = { "pandoc", "pandoc --from=docx --to=markdown --wrap=none %s --output=%s" },
+  pdf = { "pdftotext", "pdftotext -enc UTF-8 -eol unix %s %s" },
+  docx = { "pandoc", "pandoc --from=docx --to=gfm --standalone --wrap=none %s --output=%s" },
 }
 
 local suffixes = { txt = "text", text = "text", log = "text", md = "markdown", markdown = "markdown", html = "html",
@@ -122,7 +129,7 @@ function read.file(path, kind, most)
   if bytes and bytes ~= "" and program then bytes, message, code = convert(path, most, program[1], program[2]) end
   if not bytes then return nil, message, code end
   local wrong = no_text(bytes)
-  if wrong then return nil, ("%s: %s"):format(path, wrong), "EFORMAT" end
+  if wrong then return nil, ("%s: %s%s"):format(path, program and "its text " or "", wrong), "EFORMAT" end
   local document = make(path, bytes)
   wrong = no_text(document.text)
   if wrong then return nil, ("%s: its text %s"):format(path, wrong), "EFORMAT" end
