@@ -1584,7 +1584,8 @@ function router:spent() end
 ---closes the sessions in which judges asked; the engines stay open
 function router:close() end
 
----a judge: a question whose answer is one of a few words, decided by `session:choose` after one short read on a fork
+---a judge: a question whose answer is one of a few words, decided by `session:choose` after one short read on a fork.
+---What all its questions begin with is read once
 ---@param options moonseek.ChooseOptions
 ---@return fun(request: moonseek.Request, place: table): any
 function router.choose(options) end

@@ -29,7 +29,7 @@ return {
       arguments = { { "options", "ChooseOptions" } },
       returns = "fun(request: Request, place: table): any",
       "a judge: a question whose answer is one of a few words, decided by `session:choose` after one short read on a "
-        .. "fork" },
+        .. "fork. What all its questions begin with is read once" },
     { "router.unlikely",
       arguments = { { "options", "UnlikelyOptions" } },
       returns = "fun(answer: ChatAnswer): boolean",

@@ -101,6 +101,7 @@ local function open(_, given)
     count = 0, list = {},          -- records: how many there were, and the last ones
     total = records.nothing(),     -- what all requests cost
     bases = {},                    -- engine's name -> an empty session, which judges fork
+    beginnings = {},               -- judge -> what its questions begin with, read once
   }, metatable)
 end
 
@@ -228,6 +229,10 @@ function router:close()
   for name, session in pairs(self.bases) do
     session:close()
     self.bases[name] = nil
+  end
+  for judge, beginning in pairs(self.beginnings) do
+    if beginning.session then beginning.session:close() end
+    self.beginnings[judge] = nil
   end
 end
 

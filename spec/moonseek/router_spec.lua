@@ -126,6 +126,22 @@ describe("moonseek.router judges", function()
     route:close()
   end)
 
+  it("choose: reads once what the questions begin with", function()
+    local engine = mock {}
+    local route = router { engines = { a = engine }, judges = { effort = router.choose {
+      ask = function(request) return "Hard? " .. request.text end, choices = { "yes", "no" } } },
+      rules = { { name = "hard", when = function(_, judge) return judge.effort == "yes" end, plan = {} } } }
+    local read = {}
+    for i, text in ipairs { "a sum", "a mail", "a mail", "the end" } do
+      read[i] = select(2, route:plan(text)).judges[1].cost.read
+    end
+    local shared, ending = 2 + #"Hard? ", 2                 -- the last tokens: assistant, no thinking
+    assert.same({ shared + #"a sum" + ending, shared + #"a mail" + ending + shared + 2, #"mail" + ending,
+      #"the end" + ending + shared }, read)
+    route:close()
+    assert.same({}, route.beginnings)
+  end)
+
   it("choose: another verdict where the lead is too small, or there is nothing to ask", function()
     local function verdict(text, margin)
       local route = router { engines = { a = mock {} }, judges = { effort = router.choose {

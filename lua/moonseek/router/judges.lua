@@ -45,8 +45,8 @@ local function decide(session, pieces, chosen, deadline_ms)
 end
 
 --- A routine decision: a question whose answer is one of `choices`, decided by their probabilities after one short
--- read, on a fork: nothing is generated, and no session is changed. Where the likeliest leads by less than `margin`,
--- the verdict is `otherwise`.
+-- read, on a fork: nothing is generated, and no session is changed. What the questions have in common at their
+-- beginning is read once. Where the likeliest leads by less than `margin`, the verdict is `otherwise`.
 function judges.choose(given)
   local chosen = options.read("moonseek.router.choose", given, of_choose)
   return function(request, place)
@@ -56,17 +56,18 @@ function judges.choose(given)
     local pieces, message, code = encoding.pieces(messages_of(question, chat), { generation = chosen.generation })
     if not pieces then return nil, message, code end
     local session
-    session, message, code = place:fork(chosen.engine, chat)
+    session, message, code = place:fork(chosen.engine, chat, chosen)
     if not session then return nil, message, code end
     local ok, decided
     ok, decided, message, code = pcall(decide, session, pieces, chosen, place.deadline_ms)
+    local learnt = ok and decided and not chat and place:learn(chosen.engine, chosen, session) or 0
     session:close()
     if not ok then error(decided, 0) end
     if not decided then return nil, message, code end
     local margin, likeliest = lead(decided.sums, decided.best), chosen.choices[decided.best]
     local verdict = likeliest
     if margin < chosen.margin then verdict = chosen.otherwise end
-    return verdict, { margin = margin, likeliest = likeliest }, decided.read
+    return verdict, { margin = margin, likeliest = likeliest }, decided.read + learnt
   end
 end
 

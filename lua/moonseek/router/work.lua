@@ -66,18 +66,62 @@ local function first_engine(router)
   return router.only or error("moonseek.router: a judge names no engine, and there are several", 0)
 end
 
+--- An empty session of an engine, kept to be forked.
+local function empty_of(router, name)
+  name = name or first_engine(router)
+  local base = router.bases[name]
+  if base then return base end
+  local made, message, code = engine_of(router, name):session { context = router.defaults.context }
+  if not made then return nil, message, code end
+  router.bases[name] = made
+  return made
+end
+
+--- How many ids two lists begin with in common, of `most`.
+local function in_common(a, b, most)
+  for i = 1, most do
+    if a[i] ~= b[i] then return i - 1 end
+  end
+  return most
+end
+
+--- A session that has read `ids`; nil where it cannot, and then whole questions are read.
+local function reader_of(router, name, ids)
+  local base = empty_of(router, name)
+  local made = base and base:fork()
+  if not made then return nil end
+  local result = made:sync(ids) and made:generate { max_tokens = 0 }
+  if result then return made, result.usage.read end
+  made:close()
+end
+
 --- What a judge is given: place:fork(engine's name [, chat]) is a session of its own, place.deadline_ms what is left.
+-- With a key of the judge, fork gives a session that has read what the judge's questions begin with.
 function work.place(router)
   local place = {}
-  function place.fork(_, name, chat)
+  function place.fork(_, name, chat, judge)
     if chat then return chat.session:fork() end
-    name = name or first_engine(router)
-    local base = router.bases[name]
-    if base then return base:fork() end
-    local made, message, code = engine_of(router, name):session { context = router.defaults.context }
-    if not made then return nil, message, code end
-    router.bases[name] = made
-    return made:fork()
+    local beginning = judge and router.beginnings[judge]
+    if beginning and beginning.session then return beginning.session:fork() end
+    local base, message, code = empty_of(router, name)
+    if not base then return nil, message, code end
+    return base:fork()
+  end
+
+  --- What all questions of a judge began with until now is read once more, to be forked. The tokens that took.
+  function place.learn(_, name, judge, session)
+    local ids, known = session:tokens(), router.beginnings[judge]
+    if not known then
+      router.beginnings[judge] = { ids = ids, count = #ids }
+      return 0
+    end
+    local count = in_common(known.ids, ids, math.min(known.count, #ids))
+    if count == known.count and known.session then return 0 end
+    if known.session then known.session:close() end
+    known.count = count
+    local read
+    known.session, read = reader_of(router, name, known.ids:sub(1, count))
+    return read or 0
   end
   return place
 end
