@@ -38,15 +38,6 @@ uint8_t e2m1_encode (float value) {
   return (uint8_t)(encode_magnitude(magnitude, 0, 1) | (signbit(value) ? 8 : 0));
 }
 
-float f16_decode (uint16_t code) {
-  int exponent = code >> 10 & 31, mantissa = code & 1023;
-  float magnitude;
-  if (exponent == 31) magnitude = mantissa == 0 ? INFINITY : NAN;
-  else if (exponent == 0) magnitude = ldexpf((float)mantissa, -24);
-  else magnitude = ldexpf((float)(1024 + mantissa), exponent - 25);
-  return code & 0x8000 ? -magnitude : magnitude;
-}
-
 uint8_t power_scale (float largest, float limit) {
   uint32_t bits = bits_of_float(largest * (1.0f / limit));
   return (uint8_t)((bits >> 23 & 255) + ((bits & 0x7FFFFF) != 0));

@@ -42,11 +42,17 @@ static inline float e8m0_decode (uint8_t code) {
   return code == 0 ? float_of_bits(0x00400000) : float_of_bits((uint32_t)code << 23);
 }
 
+/* IEEE half: as a float32 its bits stand for 2^-112 of the value, denormals included. */
+static inline float f16_decode (uint16_t code) {
+  const uint32_t sign = (code & 0x8000u) << 16, magnitude = (code & 0x7FFFu) << 13;
+  if (magnitude >= 0x7C00u << 13) return float_of_bits(sign | 0x7F800000 | magnitude);
+  return float_of_bits(sign | bits_of_float(0x1p112f * float_of_bits(magnitude)));
+}
+
 float e4m3_decode (uint8_t code);      /* codes 0x7F and 0xFF are NaN */
 uint8_t e4m3_encode (float value);     /* clamped to +-448, nearest, ties to even */
 float e2m1_decode (uint8_t code);      /* the low four bits */
 uint8_t e2m1_encode (float value);     /* clamped to +-6, nearest, ties to even code */
-float f16_decode (uint16_t code);      /* IEEE half */
 
 /*
 ** The scale of a block whose largest magnitude is `largest`, for a format whose largest value is `limit`:

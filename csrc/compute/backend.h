@@ -29,6 +29,11 @@ typedef enum weight_encoding {
   WEIGHT_F32, WEIGHT_BF16, WEIGHT_F16,
   WEIGHT_FP8,        /* E4M3 codes, an E8M0 scale a tile of scale_rows x scale_columns */
   WEIGHT_FP4,        /* E2M1 codes, two a byte, low nibble first; an E8M0 scale a tile of 1 x 32 */
+  /* GGML's blocks (cpu/blocks.h): codes and scales of 32 or 256 values together, whole blocks a row. */
+  WEIGHT_Q4_0, WEIGHT_Q4_1, WEIGHT_Q5_0, WEIGHT_Q5_1, WEIGHT_Q8_0,
+  WEIGHT_Q2_K, WEIGHT_Q3_K, WEIGHT_Q4_K, WEIGHT_Q5_K, WEIGHT_Q6_K,
+  WEIGHT_IQ1_S, WEIGHT_IQ1_M, WEIGHT_IQ2_XXS, WEIGHT_IQ2_XS, WEIGHT_IQ2_S, WEIGHT_IQ3_XXS, WEIGHT_IQ3_S,
+  WEIGHT_IQ4_NL, WEIGHT_IQ4_XS, WEIGHT_MXFP4,
   WEIGHT_ENCODINGS
 } weight_encoding;
 

@@ -227,6 +227,7 @@ describe("safetensors_parse", function()
   describe("types and ranks", function()
     refused {
       { "S07: refuses an unknown dtype", typed("Q9", { 4 }, "abcd"), "dtype 'Q9' is unknown", "EUNSUPPORTED" },
+      { "S07: refuses a dtype of GGUF", typed("Q8_0", { 32 }, "abcd"), "dtype 'Q8_0' is unknown", "EUNSUPPORTED" },
       { "S07: refuses a dtype in lower case", typed("f32", { 1 }, "abcd"), "dtype 'f32' is unknown", "EUNSUPPORTED" },
       { "S07: refuses F4 with an odd count", typed("F4", { 7 }, "abcd"), "no whole number of F4 blocks of 2" },
       { "S07: refuses rows of F4 with an odd count", typed("F4", { 2, 3 }, "abc"),

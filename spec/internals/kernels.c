@@ -20,6 +20,12 @@
 static const struct { const char *type; weight_encoding encoding; size_t values_a_code; } encodings[] = {
   { "F32", WEIGHT_F32, 1 }, { "BF16", WEIGHT_BF16, 1 }, { "F16", WEIGHT_F16, 1 },
   { "F8_E4M3", WEIGHT_FP8, 1 }, { "I8", WEIGHT_FP4, 2 },
+  { "Q4_0", WEIGHT_Q4_0, 1 }, { "Q4_1", WEIGHT_Q4_1, 1 }, { "Q5_0", WEIGHT_Q5_0, 1 }, { "Q5_1", WEIGHT_Q5_1, 1 },
+  { "Q8_0", WEIGHT_Q8_0, 1 }, { "Q2_K", WEIGHT_Q2_K, 1 }, { "Q3_K", WEIGHT_Q3_K, 1 }, { "Q4_K", WEIGHT_Q4_K, 1 },
+  { "Q5_K", WEIGHT_Q5_K, 1 }, { "Q6_K", WEIGHT_Q6_K, 1 }, { "IQ1_S", WEIGHT_IQ1_S, 1 },
+  { "IQ1_M", WEIGHT_IQ1_M, 1 }, { "IQ2_XXS", WEIGHT_IQ2_XXS, 1 }, { "IQ2_XS", WEIGHT_IQ2_XS, 1 },
+  { "IQ2_S", WEIGHT_IQ2_S, 1 }, { "IQ3_XXS", WEIGHT_IQ3_XXS, 1 }, { "IQ3_S", WEIGHT_IQ3_S, 1 },
+  { "IQ4_NL", WEIGHT_IQ4_NL, 1 }, { "IQ4_XS", WEIGHT_IQ4_XS, 1 }, { "MXFP4", WEIGHT_MXFP4, 1 },
 };
 
 static size_t size_at (lua_State *L, int table, int i) {
@@ -266,6 +272,22 @@ static int weight_values (lua_State *L) {
   return 1;
 }
 
+/* kernel_blocks(level, weight in blocks) -> float32 */
+static int kernel_blocks (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  weight w = check_weight(L, 2);
+  float *out = push_array(L, w.rows * w.columns);
+  size_t bytes;
+  lua_getfield(L, 2, "bytes");
+  lua_tolstring(L, -1, &bytes);
+  uint8_t *data = odd_copy(w.data, bytes);
+  w.data = data;
+  for (size_t r = 0; r < w.rows; r++) kernels->decode_blocks(&w, r, out + r * w.columns);
+  free_odd(data);
+  lua_pushlstring(L, (const char *)out, w.rows * w.columns * sizeof *out);
+  return 1;
+}
+
 /* {== The pool =================================================================================== */
 
 enum { TASKS_LIMIT = 4096 };
@@ -384,7 +406,7 @@ static const luaL_Reg functions[] = {
   { "kernel_to_int8", kernel_to_int8 }, { "kernel_decode", kernel_decode }, { "kernel_sum", kernel_sum },
   { "kernel_elements", kernel_elements },
   { "kernel_rows", kernel_rows }, { "decode_codes", decode_codes }, { "round_to", round_to },
-  { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "pool_run", pool_run },
+  { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "kernel_blocks", kernel_blocks }, { "pool_run", pool_run },
   { "pool_fork", pool_fork }, { "pool_flushed", pool_flushed }, { NULL, NULL }
 };
 

@@ -15,6 +15,7 @@
 #include "../../base/checked.h"
 #include "../../base/memory.h"
 #include "../../base/number.h"
+#include "blocks.h"
 
 enum {
   BLAS_ROWS = 32,         /* fewer rows, or fewer outputs, are faster in our own kernels */
@@ -65,6 +66,10 @@ ms_status cpu_check_weight (const weight *w, ms_error *err) {
   if (fp4 && w->columns % CPU_BLOCK != 0)
     return fail(err, MS_EUNSUPPORTED, "%s: %zu columns of FP4; a multiple of 32 is needed", w->name,
                 w->columns);
+  const tensor_type_info *type = cpu_block_type(w->encoding);
+  if (type != NULL && w->columns % type->block_values != 0)
+    return fail(err, MS_EUNSUPPORTED, "%s: %zu columns of %s; a multiple of %zu is needed", w->name, w->columns,
+                type->name, type->block_values);
   return MS_OK;
 }
 
@@ -100,7 +105,7 @@ static void decode_row (const cpu_kernels *kernels, const weight *w, size_t row,
       }
       break;
     }
-    case WEIGHT_ENCODINGS: break;
+    default: kernels->decode_blocks(w, row, out);
   }
 }
 

@@ -43,6 +43,8 @@ typedef struct cpu_kernels {
   */
   void (*product[WEIGHT_ENCODINGS]) (const weight *w, size_t row, size_t outputs, const float *x,
                                      size_t x_stride, size_t rows, float *out, size_t out_stride);
+  /* Row `row` of a weight in GGML's blocks as float32. */
+  void (*decode_blocks) (const weight *w, size_t row, float *out);
 
   /*
   ** The same for integer-coded weights (FP4, as doubled integers). Block b, value i of it: lane

@@ -7,6 +7,7 @@
 #define compute_cpu_kernels_body_h
 
 #include "kernels_product.h"
+#include "kernels_blocks.h"
 #include "kernels_elements.h"
 #include "kernels_index.h"
 
@@ -15,7 +16,9 @@ const cpu_kernels LEVEL = {
   .product = {
     [WEIGHT_F32] = product_f32, [WEIGHT_BF16] = product_bf16, [WEIGHT_F16] = product_f16,
     [WEIGHT_FP8] = product_fp8, [WEIGHT_FP4] = product_fp4,
+    [WEIGHT_Q4_0 ... WEIGHT_MXFP4] = product_blocked,
   },
+  .decode_blocks = decode_blocked_row,
   .product_int8 = product_int8,
   .index_products = index_products,
   .sum_relu = sum_relu,

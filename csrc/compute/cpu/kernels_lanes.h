@@ -7,6 +7,7 @@
 
 #include "../../base/checked.h"
 #include "../../base/number.h"
+#include "blocks.h"
 #include "kernels.h"
 
 /*

@@ -115,9 +115,9 @@ ALWAYS_INLINE void one_row_tiled (const weight *w, size_t row, const float *x, f
 
 /* {== Several rows =============================================================================== */
 
-/* TILE columns of OUTPUTS_MANY outputs as float32, and the factors of the (smaller) tiles among them. */
+/* Up to SUPERBLOCK columns of OUTPUTS_MANY outputs as float32, and the factors of the (smaller) tiles among them. */
 typedef struct decoded_tile {
-  float values[OUTPUTS_MANY][TILE];
+  float values[OUTPUTS_MANY][SUPERBLOCK];
   float factors[TILE / CPU_BLOCK][OUTPUTS_MANY];
   size_t columns;                              /* rounded up to what the sums take: zeros behind the last */
 } decoded_tile;
