@@ -96,6 +96,7 @@ extract: needed
 
 ##  make chat       a chat in the terminal: ARGS="--model PATH"
 chat: needed
+	@tools/dependencies.sh lua-luv
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/chat.lua $(ARGS)
 

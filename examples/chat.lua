@@ -6,7 +6,7 @@
 --
 -- Run it with `make chat`, perhaps with ARGS="--model PATH", or from the repository's root with the module on Lua's
 -- paths: lua examples/chat.lua [--model PATH]. Ctrl-C stops an answer and keeps the chat. Lua's own interpreter hears
--- one Ctrl-C in a run and ends at the second; with lua-luv installed every one is heard.
+-- one Ctrl-C in a run and ends at the second; with lua-luv, which `make chat` installs, every one is heard.
 local moonseek = require "moonseek"
 
 local help = [[
@@ -35,6 +35,14 @@ local function listen()
 end
 
 local stopped = listen()
+
+--- How the chat of a state waits for the model: Ctrl-C is heard meanwhile.
+local function waiting(state)
+  return function(job, ms)
+    job:wait(ms)
+    if stopped() then state.chat:cancel() end
+  end
+end
 
 -- {== Answers ==========================================================================================
 
@@ -105,7 +113,7 @@ function commands.save(state, path)
 end
 
 function commands.load(state, path)
-  local chat, message = moonseek.load_chat(state.engine, path)
+  local chat, message = moonseek.load_chat(state.engine, path, { wait = waiting(state) })
   if not chat then return print("  " .. message) end
   state.chat:close()
   state.chat = chat
@@ -127,7 +135,8 @@ end
 
 -- {== The program ======================================================================================
 
-local path = "models/pocket"
+local POCKET = "models/pocket"
+local path = POCKET
 for i, word in ipairs(arg) do
   if word == "--model" then path = arg[i + 1] or path end
 end
@@ -136,7 +145,10 @@ if not engine then
   io.stderr:write(message, "\n")
   os.exit(1)
 end
-local state = { engine = engine, chat = assert(moonseek.chat(engine, {})), thinking = "low" }
+local state = { engine = engine, thinking = "low" }
+-- The small model knows one way to say a thing; a real one is to be sampled as its folder says.
+local temperature = path == POCKET and 0 or nil
+state.chat = assert(moonseek.chat(engine, { wait = waiting(state), temperature = temperature }))
 print(("%s, %.1f million parameters. /help tells what else there is."):format(path, engine:info().parameters / 1e6))
 while true do
   io.write("> ")
