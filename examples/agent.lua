@@ -2,13 +2,15 @@
 --
 -- What the small model in models/pocket can do: call a tool for a request that is worded as below, and say what the
 -- tool gave. What it cannot: plan, combine tools, correct itself, understand other words (models/pocket/README.md
--- lists its language). A real checkpoint can: `--model PATH`.
+-- lists its language), or write into the store, which it was not taught: a real checkpoint is offered that tool, too.
+-- `--model PATH` takes one.
 --
 -- Run it with `make agent`, perhaps with ARGS="--model PATH 'A task.'", or from the repository's root with
 -- the module on Lua's paths: lua examples/agent.lua [--model PATH] [TASK ...]. Without tasks it does three; in a
 -- terminal it then asks for more.
 local moonseek = require "moonseek"
 
+local POCKET = "models/pocket"
 local store = { ["red fox"] = "4821", ["silver owl"] = "1207" }
 
 -- {== The tools ====================================================================================
@@ -36,6 +38,17 @@ local tools = {
     end },
 }
 
+--- Offered to a model that was not made for these tools alone.
+local set_value = {
+  name = "set_value", description = "Write a key of the store",
+  parameters = { type = "object", properties = { key = { type = "string" }, value = { type = "string" } },
+    required = { "key", "value" } },
+  run = function(arguments)
+    store[arguments.key] = arguments.value
+    return ("'%s' is '%s' now"):format(arguments.key, arguments.value)
+  end,
+}
+
 -- {== The conversation =============================================================================
 
 --- What the agent does, a line a step.
@@ -53,7 +66,7 @@ local function work(agent, task)
 end
 
 local function read_arguments()
-  local path, tasks, i = "models/pocket", {}, 1
+  local path, tasks, i = POCKET, {}, 1
   while arg[i] do
     if arg[i] == "--model" then
       path, i = arg[i + 1] or path, i + 1
@@ -66,6 +79,7 @@ local function read_arguments()
 end
 
 local path, tasks = read_arguments()
+if path ~= POCKET then tools[#tools + 1] = set_value end
 local engine = assert(moonseek.open { path = path })
 local chat = assert(moonseek.chat(engine, { context = 8192, max_tokens = 512, temperature = 0 }))
 local agent = moonseek.agent { chat = chat, tools = tools, max_rounds = 6, on_step = show_step }

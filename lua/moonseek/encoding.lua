@@ -1,6 +1,7 @@
 --- Messages to tokens, as DeepSeek-V4 was trained on them: they become pieces, which a tokenizer or a session takes.
 -- What comes from outside only ever becomes a text piece, so control tokens written in it stay text: by type, not by
 -- escaping.
+local count_below = require("moonseek.sorted").count_below
 local json = require "moonseek.json"
 local options = require "moonseek.options"
 local problem = require "moonseek.problem"
@@ -250,16 +251,6 @@ local function piece_starts(tokenizer, pieces)
   return starts
 end
 
---- The first place whose offset is at least `byte`.
-local function place_of(offsets, byte)
-  local low, high = 1, #offsets + 1
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if offsets[middle] < byte then low = middle + 1 else high = middle end
-  end
-  return low
-end
-
 --- The tokens of a conversation, and for each message the span { first =, last = } of the places that its text,
 -- reasoning and calls have among them, without role tokens; an empty one has last = first - 1. A token belongs to the
 -- message in which it begins.
@@ -275,8 +266,8 @@ function encoding.encode(tokenizer, messages, given)
   if not tokens then return nil, offsets, code end
   local starts, spans = piece_starts(tokenizer, pieces), {}
   for place, span in ipairs(marks) do
-    local first, after = place_of(offsets, starts[span.first]), place_of(offsets, starts[span.last + 1])
-    spans[place] = { first = first, last = after - 1 }
+    spans[place] = { first = count_below(offsets, starts[span.first]) + 1,
+                     last = count_below(offsets, starts[span.last + 1]) }
   end
   return tokens, spans
 end

@@ -382,6 +382,42 @@ describe("on the pocket model, an agent", function()
     chat:close()
   end)
 
+  it("whose tool blocks holds up its caller only, and its session stays valid", function()
+    local chat = assert(moonseek.chat(engine, { context = 4096, temperature = 0, max_tokens = 4 }))
+    -- A call that comes for certain, and then the model.
+    local forced = setmetatable({}, { __index = chat })
+    for _, method in ipairs { "add", "messages", "cancel" } do
+      forced[method] = function(_, ...) return chat[method](chat, ...) end
+    end
+    function forced.continue(self, turn)
+      if self.called then return chat:continue(turn) end
+      self.called = true
+      local calls = { { id = "call_1", name = "block", arguments = "{}" } }
+      assert(chat:add { role = "assistant", content = "", tool_calls = calls })
+      return { text = "", reasoning = "", tool_calls = calls, finish_reason = "tool_calls", usage = {} }
+    end
+    local other = assert(engine:session { context = 512 })
+    assert(other:append "The ship sails at noon.")
+    local job, seen = nil, 0
+    local agent = moonseek.agent { chat = forced, tools = { agents.tool("block", function()
+      job = assert(other:start { max_tokens = 8, ignore_eos = true })
+      local over = os.time() + 60
+      while seen < 8 and os.time() < over do         -- never yields
+        local event = job:poll()
+        if event and event.type == "token" then seen = seen + 1 end
+      end
+      return "done"
+    end) } }
+    local result = assert(agent:run("Go."))
+    assert.equal(8, seen)
+    assert.same({ 1, 2 }, { result.calls, result.rounds })
+    assert.same({ "done" }, agents.results(chat))
+    assert(chat:send("Go on."))
+    job:close()
+    other:close()
+    chat:close()
+  end)
+
   it("runs examples/agent.lua", function()
     local command = ("%s -e 'require \"spec.support\"' examples/agent.lua 2>&1"):format(support.interpreter())
     local pipe = assert(io.popen(command))

@@ -359,6 +359,31 @@ describe("chat:continue", function()
   end)
 end)
 
+-- Chats on the pocket model are counted in chat/pocket_spec.lua; here the calls come when the spec wants them.
+describe("a chat of 20 turns, each with a call and its result,", function()
+  for _, thinking in ipairs { "off", "low" } do
+    it("reads only what is new, thinking " .. thinking, function()
+      local engine = assert(moonseek.mock { answer = function(request)
+        local answered = request.prompt:sub(-45):find("</tool_result>", 1, true)
+        if answered then return { content = "Fine.", reasoning = "So." } end
+        return { content = "Wait.", reasoning = "Look it up.", tool_calls = call("Oslo").tool_calls }
+      end })
+      local chat = assert(moonseek.chat(engine, { tools = { weather }, thinking = thinking }))
+      for turn = 1, 20 do
+        local question, result = ("question %d"):format(turn), ("rain, %d degrees"):format(turn)
+        local answer = assert(chat:send(question))
+        -- the control tokens before and behind a text are three: <｜User｜>, <｜Assistant｜>, <think> or </think>
+        if turn > 1 then assert.same({ turn, #question + 3 }, { turn, answer.usage.read }) end
+        assert.equal("tool_calls", answer.finish_reason)
+        answer = assert(chat:send { role = "tool", tool_call_id = answer.tool_calls[1].id, content = result })
+        assert.same({ turn, #"<tool_result></tool_result>" + #result + 3, "Fine." },
+          { turn, answer.usage.read, answer.text })
+      end
+      assert.equal(1 + 20 * 4, #chat:messages())
+    end)
+  end
+end)
+
 describe("what was said", function()
   it("can be answered again", function()
     local chat = chat_of { "one", "two", "three" }

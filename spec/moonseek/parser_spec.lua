@@ -136,6 +136,37 @@ describe("the strict parser", function()
     end)
   end
 
+  it("takes the turns of O1 and O2 as the official test does, however they are cut", function()
+    local prompts = {}
+    for _, vector in ipairs(conversation.vectors.encoding) do prompts[vector.name] = vector.expected end
+    local HEAD = "<｜Assistant｜><think>"
+    local function turn(name, last)
+      local text = prompts[name]
+      local _, first = text:find(HEAD, 1, true)
+      while last and text:find(HEAD, first, true) do _, first = text:find(HEAD, first, true) end
+      local at = text:find("<｜User｜>", first, true) or #text + 1
+      return text:sub(first + 1, at - 1)
+    end
+    local weather = "The user wants to know the weather in Beijing. I should use the get_weather tool."
+    local rows = {
+      { turn("O1"), weather, "", { { "get_weather", '{"location": "Beijing", "unit": "celsius"}' } } },
+      { turn("O1", true), "Got the weather data. Let me format a nice response.",
+        "The weather in Beijing is currently sunny with a temperature of 22°C and 45% humidity.", {} },
+      { turn("O2", true), "The user asks about the capital of France. It is Paris.",
+        "The capital of France is Paris.", {} },
+    }
+    for _, row in ipairs(rows) do
+      for _, length in ipairs { 1, 2, 3, 7, 1000 } do
+        for _, form in ipairs { { strict = true }, { tools = { "get_weather" } } } do
+          local result = parse(stream_of(row[1]), { thinking = true, strict = form.strict, tools = form.tools },
+            function() return length end)
+          assert.same({ row[2], row[3], row[4] }, { result.reasoning, result.text, calls_of(result) })
+        end
+      end
+    end
+    assert.is_nil(prompts.O2:find("I should greet back", 1, true))
+  end)
+
   it("says why it refuses", function()
     local reasons = {
       { "the reasoning has no end", "t" .. EOS }, { "the output ended without an end token", "t</think>a" },

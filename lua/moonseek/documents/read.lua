@@ -1,4 +1,5 @@
 --- Files to documents: text and Markdown as they are, HTML by our scanner, PDF and DOCX by pdftotext and pandoc.
+local count_below = require("moonseek.sorted").count_below
 local html = require "moonseek.documents.html"
 
 local read = {}
@@ -159,21 +160,12 @@ end
 
 -- {== Places ==========================================================================================
 
---- The last run that begins at or before byte `at` of the text.
-local function run_at(runs, at)
-  local low, high = 1, #runs.at
-  while low < high do
-    local middle = math.ceil((low + high) / 2)
-    if runs.at[middle] <= at then low = middle else high = middle - 1 end
-  end
-  return low
-end
-
 --- The bytes of the file that bytes `first` to `last` of the document's text stand for; nil when nothing tells.
 function read.source(document, first, last)
   local runs = document.runs
   if not runs then return nil end
-  local i, j = run_at(runs, first), run_at(runs, last)
+  -- the last runs that begin at or before these bytes
+  local i, j = math.max(1, count_below(runs.at, first + 1)), math.max(1, count_below(runs.at, last + 1))
   local function place(run, at)
     local length = (runs.at[run + 1] or #document.text + 1) - runs.at[run]
     return length == runs.to[run] - runs.from[run] + 1 and runs.from[run] + at - runs.at[run]

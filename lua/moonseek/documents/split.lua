@@ -1,5 +1,6 @@
 --- Texts to parts within a budget of tokens, cut where the structure is: before a heading, else after a paragraph, a
 -- line, a sentence, a word, and only then between two characters. Parts follow one another without gaps.
+local count_below = require("moonseek.sorted").count_below
 
 local HEADING, PARAGRAPH, LINE, SENTENCE = 1, 2, 3, 4
 
@@ -40,16 +41,6 @@ local function places_of(text)
     at = last + 1
   end
   return places
-end
-
---- How many of a sorted list are less than `value`.
-local function count_below(list, value)
-  local low, high = 1, #list + 1
-  while low < high do
-    local middle = math.floor((low + high) / 2)
-    if list[middle] < value then low = middle + 1 else high = middle end
-  end
-  return low - 1
 end
 
 --- The last byte after `first` and up to `at` that begins a character; without any the next one behind it.
