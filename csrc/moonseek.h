@@ -91,7 +91,7 @@ typedef struct ms_piece {
 
 typedef struct ms_tokenizer ms_tokenizer;
 
-/* `path`: a tokenizer.json, or a folder that holds one. */
+/* `path`: a tokenizer.json, a folder that holds one, or a GGUF file. */
 ms_status ms_tokenizer_open (const char *path, ms_tokenizer **tokenizer, ms_error *err);
 ms_tokenizer *ms_tokenizer_retain (ms_tokenizer *tokenizer);
 void ms_tokenizer_release (ms_tokenizer *tokenizer);

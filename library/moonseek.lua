@@ -45,7 +45,8 @@
 ---| moonseek.CallDone
 
 ---@class moonseek.OpenOptions
----folder with `config.json` and safetensors, or one of these files in it
+---folder with `config.json` and safetensors, or one of these files in it; or a GGUF file, or one of its parts
+---(`docs/files.md`)
 ---@field path string
 ---what computes; a name other than auto must be able to run, or open fails (`ENODEV`)
 ---@field backend? "auto"|"cpu"
@@ -1104,7 +1105,7 @@ function moonseek.probe(path) end
 ---@return moonseek.Version
 function moonseek.version() end
 
----The tokenizer of a `tokenizer.json`, or of a folder that holds one, without weights.
+---The tokenizer of a `tokenizer.json`, of a folder that holds one, or of a GGUF file, without weights.
 ---@param path string
 ---@return moonseek.Tokenizer?
 ---@return string? message

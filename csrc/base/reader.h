@@ -21,13 +21,18 @@ static inline bool reader_bytes (reader *r, size_t count, const uint8_t **out) {
   return true;
 }
 
-static inline bool reader_u64 (reader *r, uint64_t *out) {
+/* An unsigned integer of `width` bytes, at most 8. */
+static inline bool reader_unsigned (reader *r, size_t width, uint64_t *out) {
   const uint8_t *bytes;
-  if (!reader_bytes(r, 8, &bytes)) return false;
+  if (!reader_bytes(r, width, &bytes)) return false;
   uint64_t value = 0;
-  for (int i = 7; i >= 0; i--) value = value << 8 | bytes[i];
+  for (size_t i = width; i-- > 0;) value = value << 8 | bytes[i];
   *out = value;
   return true;
+}
+
+static inline bool reader_u64 (reader *r, uint64_t *out) {
+  return reader_unsigned(r, 8, out);
 }
 
 #endif

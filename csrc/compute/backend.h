@@ -13,6 +13,7 @@
 #define compute_backend_h
 
 #include <stdint.h>
+#include <string.h>
 
 #include "../base/status.h"
 
@@ -98,9 +99,26 @@ typedef struct attention_shape {     /* 2.4 */
   weight sink;                       /* [heads] */
 } attention_shape;
 
+/* [vocabulary, top_k] experts by token id, as stored: no more than 2^31 - 1, unaligned. */
+typedef struct expert_table {
+  const uint8_t *ids;                /* NULL: there is none */
+  size_t id_bytes;                   /* 8 or 4, signed */
+} expert_table;
+
+static inline int64_t expert_table_id (const expert_table *table, size_t index) {
+  int64_t wide;
+  int32_t narrow;
+  if (table->id_bytes == sizeof wide) {
+    memcpy(&wide, table->ids + index * sizeof wide, sizeof wide);
+    return wide;
+  }
+  memcpy(&narrow, table->ids + index * sizeof narrow, sizeof narrow);
+  return narrow;
+}
+
 typedef struct router {              /* 2.7 */
   weight gate, bias;                 /* bias.data NULL: none */
-  const uint8_t *table;              /* int64 [vocabulary, top_k], unaligned: experts by token id; NULL: scored */
+  expert_table table;                /* without one the router scores */
   size_t experts, top_k;
   float route_scale;
 } router;

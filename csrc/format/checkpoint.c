@@ -10,6 +10,8 @@
 #include "../base/file.h"
 #include "../base/json.h"
 #include "../base/memory.h"
+#include "gguf.h"
+#include "gguf_parts.h"
 #include "json_members.h"
 #include "names.h"
 #include "safetensors.h"
@@ -27,7 +29,8 @@ enum {
 };
 
 struct checkpoint {
-  char *folder;
+  char *origin;
+  metadata keys;                 /* path NULL: the files are no GGUF */
   file_view *views;              /* [view_count] */
   size_t view_count;
   struct aligned_copy *copies;
@@ -135,21 +138,25 @@ static ms_status add_stored (checkpoint *cp, const stored_tensor *stored, ms_err
 
 /* {== Files ====================================================================================== */
 
-/* The seam for other containers: what tells them apart stands here, once there are two. */
-static container_parse *container_of (const file_view *view) {
-  (void)view;
-  return safetensors_parse;
+/* *view: the next one of the checkpoint, which has room for it. */
+static ms_status open_view (checkpoint *cp, const char *path, ms_access access, file_view **view, ms_error *err) {
+  *view = &cp->views[cp->view_count];
+  TRY(file_view_open(path, access, *view, err));
+  cp->view_count++;
+  return MS_OK;
 }
 
-/* The next view of the checkpoint, which has room for it. */
+static ms_status add_all (checkpoint *cp, const tensor_table *stored, ms_error *err) {
+  for (size_t i = 0; i < stored->names.count; i++) TRY(add_stored(cp, &stored->tensors[i], err));
+  return MS_OK;
+}
+
 static ms_status read_file (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
-  file_view *view = &cp->views[cp->view_count];
+  file_view *view;
   tensor_table stored = { 0 };
-  TRY(file_view_open(path, access, view, err));
-  cp->view_count++;
-  ms_status status = container_of(view)(view->path, view->data, view->bytes, &stored, err);
-  for (size_t i = 0; status == MS_OK && i < stored.names.count; i++)
-    status = add_stored(cp, &stored.tensors[i], err);
+  TRY(open_view(cp, path, access, &view, err));
+  ms_status status = safetensors_parse(view->path, view->data, view->bytes, &stored, err);
+  if (status == MS_OK) status = add_all(cp, &stored, err);
   tensor_table_clear(&stored);
   return status;
 }
@@ -164,6 +171,56 @@ static ms_status read_only_file (checkpoint *cp, const char *path, ms_access acc
   return read_file(cp, path, access, err);
 }
 
+/* {== GGUF ======================================================================================= */
+
+/* Reads one part. *seen counts the tensors of all so far, *total is what the first one states of them. */
+static ms_status read_part (checkpoint *cp, const char *path, gguf_part part, ms_access access, size_t *seen,
+                            size_t *total, ms_error *err) {
+  file_view *view;
+  metadata keys = { 0 };
+  tensor_table stored = { 0 };
+  size_t stated = 0;
+  TRY(open_view(cp, path, access, &view, err));
+  ms_status status = gguf_parse(view->path, view->data, view->bytes, &keys, &stored, err);
+  if (status == MS_OK) status = gguf_part_check(&keys, part, &stated, err);
+  if (status == MS_OK && part.number > 0 && stated != *total)
+    status = fail(err, MS_EFORMAT, "%s: split.tensors.count is %zu, in the first part it is %zu: they are parts of "
+                  "different models", path, stated, *total);
+  if (status == MS_OK) status = add_all(cp, &stored, err);
+  *total = stated;
+  *seen += stored.names.count;
+  tensor_table_clear(&stored);
+  if (part.number == 0) cp->keys = keys;               /* the first part describes the model */
+  else metadata_clear(&keys);
+  return status;
+}
+
+static ms_status read_parts (checkpoint *cp, const char *path, gguf_part part, ms_access access, ms_error *err) {
+  size_t seen = 0, total = 0;
+  TRY(reserve_views(cp, part.count, err));
+  for (part.number = 0; part.number < part.count; part.number++) {
+    char *next = gguf_part_path(path, part);
+    if (next == NULL) return fail_memory(err, strlen(path), "a path");
+    ms_status status = read_part(cp, next, part, access, &seen, &total, err);
+    if (status == MS_ENOENT && part.count > 1)
+      status = fail(err, MS_ENOENT, "%s: is missing, part %zu of %zu", next, part.number + 1, part.count);
+    if (status == MS_OK && part.number == 0) cp->origin = next;
+    else memory_free(next);
+    TRY(status);
+  }
+  if (part.count == 1 || seen == total) return MS_OK;
+  return fail(err, MS_EFORMAT, "%s: split.tensors.count is %zu, the %zu parts hold %zu", cp->origin, total, part.count,
+              seen);
+}
+
+static ms_status read_gguf (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
+  gguf_part part;
+  TRY(gguf_part_of(path, &part, err));
+  if (part.count > SHARD_LIMIT)
+    return fail(err, MS_EUNSUPPORTED, "%s: is one of %zu parts, at most %d are allowed", path, part.count, SHARD_LIMIT);
+  return read_parts(cp, path, part, access, err);
+}
+
 /* {== The index of a checkpoint in shards ======================================================== */
 
 typedef struct shard_index {
@@ -175,20 +232,20 @@ typedef struct shard_index {
 } shard_index;
 
 static ms_status check_metadata (const json_members *walk, const char *path, ms_error *err) {
-  json_t *metadata;
+  json_t *values;
   size_t total;
   if (walk->bytes > METADATA_LIMIT)
     return fail(err, MS_EFORMAT, "%s: metadata has %zu bytes, at most %d are allowed", path, walk->bytes,
                 METADATA_LIMIT);
-  TRY(json_text_parse(path, walk->value, walk->bytes, &metadata, err));
+  TRY(json_text_parse(path, walk->value, walk->bytes, &values, err));
   ms_status status = MS_OK;
   /*
   ** Only its kind is checked: indexes of published FP8 checkpoints state the size of another precision,
   ** and what was cut off is noticed by the shards' own headers.
   */
-  if (json_object_get(metadata, "total_size") != NULL)
-    status = json_get_size(path, metadata, "total_size", 0, SIZE_MAX, &total, err);
-  json_decref(metadata);
+  if (json_object_get(values, "total_size") != NULL)
+    status = json_get_size(path, values, "total_size", 0, SIZE_MAX, &total, err);
+  json_decref(values);
   return status;
 }
 
@@ -244,8 +301,8 @@ static ms_status collect_shards (shard_index *index, ms_error *err) {
 static ms_status read_shards (checkpoint *cp, const shard_index *index, ms_access access, ms_error *err) {
   TRY(reserve_views(cp, index->shards.count, err));
   for (size_t i = 0; i < index->shards.count; i++) {
-    char *path = file_path_join(cp->folder, index->shards.names[i]);
-    if (path == NULL) return fail_memory(err, strlen(cp->folder), "a path");
+    char *path = file_path_join(cp->origin, index->shards.names[i]);
+    if (path == NULL) return fail_memory(err, strlen(cp->origin), "a path");
     ms_status status = read_file(cp, path, access, err);
     if (status == MS_ENOENT)
       status = fail(err, MS_ENOENT, "%s: is missing, though %s lists it", path, index_name);
@@ -326,7 +383,7 @@ static ms_status find_file (const char *folder, const char *name, char **path, m
 /* The index says what belongs together: it goes before a model.safetensors that lies beside it. */
 static ms_status read_folder (checkpoint *cp, ms_access access, ms_error *err) {
   char *path;
-  TRY(find_file(cp->folder, index_name, &path, err));
+  TRY(find_file(cp->origin, index_name, &path, err));
   if (path != NULL) {
     shard_index index = { .path = path };
     ms_status status = read_index(cp, &index, access, err);
@@ -335,8 +392,8 @@ static ms_status read_folder (checkpoint *cp, ms_access access, ms_error *err) {
     memory_free(path);
     return status;
   }
-  TRY(find_file(cp->folder, whole_name, &path, err));
-  if (path == NULL) return wrong_folder(cp->folder, err);
+  TRY(find_file(cp->origin, whole_name, &path, err));
+  if (path == NULL) return wrong_folder(cp->origin, err);
   ms_status status = read_only_file(cp, path, access, err);
   memory_free(path);
   return status;
@@ -351,9 +408,12 @@ static char *folder_of (const char *path) {
 
 static ms_status read_path (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
   int is_folder;
+  bool is_gguf = false;
   TRY(file_is_folder(path, &is_folder, err));
-  cp->folder = is_folder ? memory_string(path, strlen(path)) : folder_of(path);
-  if (cp->folder == NULL) return fail_memory(err, strlen(path), "a path");
+  if (!is_folder) TRY(gguf_is_file(path, &is_gguf, err));
+  if (is_gguf) return read_gguf(cp, path, access, err);
+  cp->origin = is_folder ? memory_string(path, strlen(path)) : folder_of(path);
+  if (cp->origin == NULL) return fail_memory(err, strlen(path), "a path");
   const char *slash = strrchr(path, '/'), *name = slash == NULL ? path : slash + 1;
   if (is_folder || strcmp(name, config_name) == 0 || strcmp(name, index_name) == 0)
     return read_folder(cp, access, err);
@@ -381,12 +441,17 @@ void checkpoint_close (checkpoint *cp) {
   }
   for (size_t i = 0; i < cp->view_count; i++) file_view_close(&cp->views[i]);
   memory_free(cp->views);
-  memory_free(cp->folder);
+  metadata_clear(&cp->keys);
+  memory_free(cp->origin);
   memory_free(cp);
 }
 
-const char *checkpoint_folder (const checkpoint *cp) {
-  return cp->folder;
+const char *checkpoint_origin (const checkpoint *cp) {
+  return cp->origin;
+}
+
+const metadata *checkpoint_metadata (const checkpoint *cp) {
+  return cp->keys.path == NULL ? NULL : &cp->keys;
 }
 
 const stored_tensor *checkpoint_find (const checkpoint *cp, const char *name) {

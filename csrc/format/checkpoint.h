@@ -6,13 +6,15 @@
 #ifndef format_checkpoint_h
 #define format_checkpoint_h
 
+#include "metadata.h"
 #include "tensor_table.h"
 
 typedef struct checkpoint checkpoint;
 
 /*
 ** `path`: a folder with model.safetensors.index.json and its shards, or with model.safetensors; or its
-** config.json or index; or one .safetensors file, which is then read alone.
+** config.json or index; or one .safetensors file, which is then read alone; or a GGUF file, with its other parts when
+** it is one of several, whichever of them.
 **   MS_ENOENT       no such file, folder or shard
 **   MS_EFORMAT      a header or the index is not what the format allows, or a download went wrong
 **   MS_EUNSUPPORTED another kind of file (the message says which), or beyond a limit of ours
@@ -22,7 +24,10 @@ typedef struct checkpoint checkpoint;
 ms_status checkpoint_open (const char *path, ms_access access, checkpoint **out, ms_error *err);
 void checkpoint_close (checkpoint *cp);              /* NULL is allowed; ends every stored_tensor of it */
 
-const char *checkpoint_folder (const checkpoint *cp);                  /* where config.json lies */
+/* Where configuration and tokenizer come from: the folder of config.json, or the (first) GGUF file. */
+const char *checkpoint_origin (const checkpoint *cp);
+/* The key/values of that GGUF file; NULL: there are JSON files instead. */
+const metadata *checkpoint_metadata (const checkpoint *cp);
 const stored_tensor *checkpoint_find (const checkpoint *cp, const char *name);   /* NULL: there is none */
 size_t checkpoint_count (const checkpoint *cp);
 const stored_tensor *checkpoint_at (const checkpoint *cp, size_t index);         /* index < count */

@@ -1,7 +1,8 @@
 /*
 ** Names are translated in two steps, each by tables: segments that V3-style files spell otherwise wherever
-** they stand; then the start of what follows the block ("layers.3.") and expert ("ffn.experts.7.").
-** Sources: specs/formats.md 2.2 (V3 aliases), 2.3 (transformers).
+** they stand; then the start of what follows the block ("layers.3.") and expert ("ffn.experts.7."). Names of GGUF
+** files share no part with these: there whole names, and whole rests of "blk.3.", are rows.
+** Sources: specs/formats.md 2.2 (V3 aliases), 2.3 (transformers), 3.2 (GGUF).
 */
 #include "names.h"
 
@@ -77,6 +78,72 @@ static const fused_tensor fused_tensors[] = {
   { "ffn.experts.down_proj.scale", "scale", 1, { "w2" } },
 };
 
+/* GGUF, less ".weight": most files give it to every tensor, some to those only that have it in the official name. */
+static const alias gguf_globals[] = {
+  { "token_embd", "embed.weight" },
+  { "output", "head.weight" },
+  { "output_norm", "norm.weight" },
+  { "output_hc_fn", "hc_head_fn" },
+  { "output_hc_base", "hc_head_base" },
+  { "output_hc_scale", "hc_head_scale" },
+  { "hc_head_fn", "hc_head_fn" },
+  { "hc_head_base", "hc_head_base" },
+  { "hc_head_scale", "hc_head_scale" },
+};
+
+/* Below "blk.N.". What follows a blank line are other spellings, which ik_llama.cpp reads too. */
+static const alias gguf_of_block[] = {
+  { "hc_attn_fn", "hc_attn_fn" },
+  { "hc_attn_base", "hc_attn_base" },
+  { "hc_attn_scale", "hc_attn_scale" },
+  { "hc_ffn_fn", "hc_ffn_fn" },
+  { "hc_ffn_base", "hc_ffn_base" },
+  { "hc_ffn_scale", "hc_ffn_scale" },
+  { "attn_norm", "attn_norm.weight" },
+  { "ffn_norm", "ffn_norm.weight" },
+  { "attn_q_a", "attn.wq_a.weight" },
+  { "attn_q_a_norm", "attn.q_norm.weight" },
+  { "attn_q_b", "attn.wq_b.weight" },
+  { "attn_kv", "attn.wkv.weight" },
+  { "attn_kv_a_norm", "attn.kv_norm.weight" },
+  { "attn_output_a", "attn.wo_a.weight" },
+  { "attn_output_b", "attn.wo_b.weight" },
+  { "attn_sinks", "attn.attn_sink" },
+  { "attn_compressor_kv", "attn.compressor.wkv.weight" },
+  { "attn_compressor_gate", "attn.compressor.wgate.weight" },
+  { "attn_compressor_ape", "attn.compressor.ape" },
+  { "attn_compressor_norm", "attn.compressor.norm.weight" },
+  { "indexer.attn_q_b", "attn.indexer.wq_b.weight" },
+  { "indexer.proj", "attn.indexer.weights_proj.weight" },
+  { "indexer_compressor_kv", "attn.indexer.compressor.wkv.weight" },
+  { "indexer_compressor_gate", "attn.indexer.compressor.wgate.weight" },
+  { "indexer_compressor_ape", "attn.indexer.compressor.ape" },
+  { "indexer_compressor_norm", "attn.indexer.compressor.norm.weight" },
+  { "ffn_gate_inp", "ffn.gate.weight" },
+  { "exp_probs_b.bias", "ffn.gate.bias" },
+  { "ffn_gate_tid2eid", "ffn.gate.tid2eid" },
+  { "ffn_gate_shexp", "ffn.shared_experts.w1.weight" },
+  { "ffn_up_shexp", "ffn.shared_experts.w3.weight" },
+  { "ffn_down_shexp", "ffn.shared_experts.w2.weight" },
+
+  { "attn_kv_latent", "attn.wkv.weight" },
+  { "attn_compress_kv", "attn.compressor.wkv.weight" },
+  { "attn_compress_gate", "attn.compressor.wgate.weight" },
+  { "attn_compress_ape", "attn.compressor.ape" },
+  { "attn_compress_norm", "attn.compressor.norm.weight" },
+  { "indexer.compress_kv", "attn.indexer.compressor.wkv.weight" },
+  { "indexer.compress_gate", "attn.indexer.compressor.wgate.weight" },
+  { "indexer.compress_ape", "attn.indexer.compressor.ape" },
+  { "indexer.compress_norm", "attn.indexer.compressor.norm.weight" },
+  { "exp_probs_b", "ffn.gate.bias" },
+};
+
+static const fused_tensor gguf_fused[] = {
+  { "ffn_gate_exps", "weight", 1, { "w1" } },
+  { "ffn_up_exps", "weight", 1, { "w3" } },
+  { "ffn_down_exps", "weight", 1, { "w2" } },
+};
+
 #define ROWS(table) (sizeof (table) / sizeof *(table))
 
 static ms_status fail_long (const char *stored, ms_error *err) {
@@ -130,11 +197,51 @@ static size_t numbered (const char *name, const char *word) {
   return digits != 0 && name[length + digits] == '.' ? length + digits + 1 : 0;
 }
 
+/* Bytes of `name` before a ".weight" at its end. */
+static size_t stem_of (const char *name) {
+  size_t length = strlen(name), tail = strlen(".weight");
+  return length > tail && strcmp(name + length - tail, ".weight") == 0 ? length - tail : length;
+}
+
+static bool is_stem (const char *name, const char *stem) {
+  return strlen(stem) == stem_of(name) && strncmp(name, stem, strlen(stem)) == 0;
+}
+
+static const char *official_of_stem (const char *name, const alias *table, size_t rows) {
+  for (size_t i = 0; i < rows; i++)
+    if (is_stem(name, table[i].stored)) return table[i].official;
+  return NULL;
+}
+
+/* False, and *out is left alone, when the name is none of a GGUF file. */
+static bool translate_gguf (const char *stored, tensor_name *out) {
+  size_t block = numbered(stored, "blk"), used = 0;
+  const char *rest = stored + block, *official = NULL;
+  const fused_tensor *fused = NULL;
+  for (size_t i = 0; block != 0 && i < ROWS(gguf_fused); i++)
+    if (is_stem(rest, gguf_fused[i].stored)) fused = &gguf_fused[i];
+  if (block != 0) official = official_of_stem(rest, gguf_of_block, ROWS(gguf_of_block));
+  else official = official_of_stem(rest, gguf_globals, ROWS(gguf_globals));
+  if (official == NULL && fused == NULL && block == 0) return false;
+
+  char name[NAME_LIMIT];
+  bool fits = block == 0 || (append(name, &used, "layers.", 7) && append(name, &used, stored + 4, block - 4));
+  if (fused == NULL) {
+    if (official == NULL) official = rest;             /* as in "blk.43.nextn.enorm.weight" */
+    fits = fits && append(name, &used, official, strlen(official));
+  }
+  if (!fits) return false;
+  memcpy(out->official, name, used + 1);
+  out->fused = fused;
+  return true;
+}
+
 ms_status name_translate (const char *stored, tensor_name *out, ms_error *err) {
   char name[NAME_LIMIT];
   size_t used = 0;
   out->fused = NULL;
   out->official[0] = '\0';
+  if (translate_gguf(stored, out)) return MS_OK;
   if (!rename_segments(stored, name)) return fail_long(stored, err);
 
   size_t block = numbered(name, "layers");

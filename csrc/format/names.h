@@ -1,6 +1,6 @@
 /*
-** Spellings of tensor names: official, V3-style and transformers (specs/formats.md 2.2, 2.3), all turned
-** into the official one by tables. A fused tensor of transformers is described by the parts it holds.
+** Spellings of tensor names: official, V3-style, transformers and GGUF (specs/formats.md 2.2, 2.3, 3.2), all turned
+** into the official one by tables. A fused tensor, which holds all experts of a layer, is described by its parts.
 */
 #ifndef format_names_h
 #define format_names_h
@@ -12,7 +12,7 @@
 ** other in every expert.
 */
 typedef struct fused_tensor {
-  const char *stored;            /* below its block: "ffn.experts.gate_up_proj" */
+  const char *stored;            /* below its block: "ffn.experts.gate_up_proj", "ffn_up_exps" */
   const char *leaf;              /* "weight" or "scale" */
   size_t count;
   const char *parts[2];          /* [count] "w1", "w3" */

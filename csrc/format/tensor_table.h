@@ -1,5 +1,5 @@
 /*
-** Named, typed, bounds-checked tensors: what every container (safetensors, later GGUF) turns into. Names
+** Named, typed, bounds-checked tensors: what every container (safetensors, GGUF) turns into. Names
 ** and records belong to the table; the bytes to the file views behind it.
 */
 #ifndef format_tensor_table_h
@@ -36,13 +36,5 @@ ms_status tensor_table_add (tensor_table *table, const stored_tensor *tensor, co
                             ms_error *err);
 const stored_tensor *tensor_table_find (const tensor_table *table, const char *name);   /* NULL: no such name */
 void tensor_table_clear (tensor_table *table);      /* leaves it empty; {0} is allowed */
-
-/*
-** A container's parser. `path` names the file in errors and must outlive the table; bytes[0 .. size-1] is
-** the whole file, of which only the header is read. Adds every tensor under the name the file gives it.
-** After a failure the table may hold some of them.
-*/
-typedef ms_status container_parse (const char *path, const uint8_t *bytes, size_t size, tensor_table *table,
-                                   ms_error *err);
 
 #endif

@@ -14,7 +14,7 @@ typedef struct cause {
 #define SIGN(text) text, sizeof text - 1
 
 static const cause starts[] = {
-  { SIGN("GGUF"), MS_EUNSUPPORTED, "a GGUF file, which this version does not read" },
+  { SIGN("GGUF"), MS_EFORMAT, "a GGUF file: it is opened by its own path" },
   { SIGN("lmgg"), MS_EUNSUPPORTED, "an old ggml file" },
   { SIGN("tjgg"), MS_EUNSUPPORTED, "an old ggml file" },
   { SIGN("ggml"), MS_EUNSUPPORTED, "an old ggml file" },
@@ -38,7 +38,6 @@ static const cause ends[] = {
   { SIGN(".incomplete"), MS_EFORMAT, "an unfinished download" },
   { SIGN(".crdownload"), MS_EFORMAT, "an unfinished download" },
   { SIGN(".aria2"), MS_EFORMAT, "an unfinished download" },
-  { SIGN(".gguf"), MS_EUNSUPPORTED, "a GGUF file, which this version does not read" },
   { SIGN(".bin"), MS_EUNSUPPORTED, "a PyTorch file: convert it to safetensors" },
   { SIGN(".pt"), MS_EUNSUPPORTED, "a PyTorch file: convert it to safetensors" },
   { SIGN(".pth"), MS_EUNSUPPORTED, "a PyTorch file: convert it to safetensors" },
@@ -70,7 +69,10 @@ ms_status wrong_folder (const char *folder, ms_error *err) {
   for (struct dirent *entry; listing != NULL && status == MS_OK && (entry = readdir(listing)) != NULL;) {
     const cause *found = cause_of_end(entry->d_name);
     size_t length = strlen(entry->d_name);
-    if (found != NULL)
+    if (length > 5 && strcmp(entry->d_name + length - 5, ".gguf") == 0)
+      status = fail(err, MS_EFORMAT, "%s: holds no model.safetensors; %.200s is a GGUF file: it is opened by "
+                    "its own path", folder, entry->d_name);
+    else if (found != NULL)
       status = fail(err, found->status, "%s: holds no model.safetensors; %.200s is %s", folder, entry->d_name,
                     found->text);
     else if (length > 12 && strcmp(entry->d_name + length - 12, ".safetensors") == 0)

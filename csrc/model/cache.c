@@ -187,11 +187,12 @@ row_span model_row_span (const model *m, const model_layer *layer, row_kind kind
 static ms_status check_storable (const model *m, const backend *be, ms_error *err) {
   const model_config *c = &m->config;
   if (be->kv_row_bytes(be, c->head_dim, c->rope_dim) == 0)
-    return fail(err, MS_EUNSUPPORTED, "%s/config.json: head_dim %zu less qk_rope_head_dim %zu is no multiple of 64: "
-                "only numerics = \"exact\" can store such rows", checkpoint_folder(m->files), c->head_dim, c->rope_dim);
+    return fail(err, MS_EUNSUPPORTED, "%s: %s %zu less %s %zu is no multiple of 64: only numerics = \"exact\" can "
+                "store such rows", checkpoint_origin(m->files), c->keys->head_dim, c->head_dim, c->keys->rope_dim,
+                c->rope_dim);
   if (c->indexes && be->index_row_bytes(be, c->index_dim) == 0)
-    return fail(err, MS_EUNSUPPORTED, "%s/config.json: index_head_dim %zu is no power of two from 32 on: "
-                "only numerics = \"exact\" can store such rows", checkpoint_folder(m->files), c->index_dim);
+    return fail(err, MS_EUNSUPPORTED, "%s: %s %zu is no power of two from 32 on: only numerics = \"exact\" can "
+                "store such rows", checkpoint_origin(m->files), c->keys->index_dim, c->index_dim);
   return MS_OK;
 }
 

@@ -1,8 +1,8 @@
 /*
 ** config.json as a model_config. Sizes, numbers and required settings are rows of tables; what involves two
-** keys follows as checks. The limits are no model's: they keep a hostile file's products far from 2^64.
+** keys follows as checks.
 */
-#include "config.h"
+#include "config_source.h"
 
 #include <string.h>
 
@@ -11,18 +11,15 @@
 #include "../base/memory.h"
 #include "../format/wrong_file.h"
 
-enum {
-  CONFIG_BYTES = 4194304,
-  LAYER_LIMIT = 4096, WIDTH_LIMIT = 1 << 20, COUNT_LIMIT = 65536, STREAM_LIMIT = 64,
-  VOCABULARY_LIMIT = 1 << 24,
-  CONTEXT_LIMIT = 1 << 24        /* positions are float32 integers in the rotary angle: exact up to here */
-};
+enum { CONFIG_BYTES = 4194304 };
 
 /* {== Tables ===================================================================================== */
 
-typedef struct size_row { const char *key; size_t offset, low, high; } size_row;
-
-#define SIZE(key, field, low, high) { key, offsetof(model_config, field), low, high }
+static const config_keys keys = {
+  .layers = "num_hidden_layers", .heads = "num_attention_heads", .head_dim = "head_dim", .rope_dim = "qk_rope_head_dim",
+  .o_groups = "o_groups", .index_dim = "index_head_dim", .experts = "n_routed_experts", .top_k = "num_experts_per_tok",
+  .shared_experts = "n_shared_experts", .hash_layers = "num_hash_layers"
+};
 
 static const size_row sizes[] = {
   SIZE("vocab_size", vocabulary, 1, VOCABULARY_LIMIT),
@@ -51,10 +48,6 @@ static const size_row index_sizes[] = {
   SIZE("index_head_dim", index_dim, 2, COUNT_LIMIT),
   SIZE("index_topk", index_top_k, 1, CONTEXT_LIMIT),
 };
-
-typedef struct number_row { const char *key; size_t offset; double low, high; } number_row;
-
-#define NUMBER(key, type, field, low, high) { key, offsetof(type, field), low, high }
 
 static const number_row numbers[] = {
   NUMBER("routed_scaling_factor", model_config, route_scale, 1e-6, 1e6),
@@ -111,8 +104,6 @@ static const layer_type layer_types[] = {
   { "compressed_sparse_attention", RATIO_OVERLAP },
   { "heavily_compressed_attention", 128 },
 };
-
-#define ROWS(table) (sizeof (table) / sizeof *(table))
 
 /* {== Reading by table =========================================================================== */
 
@@ -251,12 +242,7 @@ static ms_status read_layers (const char *path, const json_t *root, model_config
   config->ratios = memory_new(config->layers, sizeof *config->ratios);
   if (config->ratios == NULL) return fail_memory(err, config->layers * sizeof *config->ratios, "ratios");
   if (ratios == NULL && types == NULL) return fail(err, MS_EFORMAT, "%s: compress_ratios is missing", path);
-  TRY(ratios != NULL ? read_ratios(path, ratios, config, err) : read_layer_types(path, root, types, config, err));
-  for (size_t i = 0; i < config->layers; i++) {
-    config->compresses = config->compresses || config->ratios[i] != RATIO_WINDOW;
-    config->indexes = config->indexes || config->ratios[i] == RATIO_OVERLAP;
-  }
-  return MS_OK;
+  return ratios != NULL ? read_ratios(path, ratios, config, err) : read_layer_types(path, root, types, config, err);
 }
 
 /*
@@ -325,31 +311,6 @@ static ms_status read_ends (const char *path, const json_t *root, model_config *
   return MS_OK;
 }
 
-/* {== Checks over several keys =================================================================== */
-
-static ms_status check_limit (const char *path, const char *key, size_t value, const char *limit_key, size_t limit,
-                              ms_error *err) {
-  if (value <= limit) return MS_OK;
-  return fail(err, MS_EFORMAT, "%s: %s is %zu, at most %s, %zu, is allowed", path, key, value, limit_key, limit);
-}
-
-static ms_status check_consistency (const char *path, const model_config *config, ms_error *err) {
-  TRY(check_limit(path, "qk_rope_head_dim", config->rope_dim, "head_dim", config->head_dim, err));
-  TRY(check_limit(path, "num_experts_per_tok", config->top_k, "n_routed_experts", config->experts, err));
-  TRY(check_limit(path, "num_hash_layers", config->hash_layers, "num_hidden_layers", config->layers, err));
-  if (config->indexes)
-    TRY(check_limit(path, "qk_rope_head_dim", config->rope_dim, "index_head_dim", config->index_dim, err));
-  if (config->rope_dim % 2 != 0)
-    return fail(err, MS_EFORMAT, "%s: qk_rope_head_dim is %zu, it must be even", path, config->rope_dim);
-  if (config->heads % config->o_groups != 0)
-    return fail(err, MS_EFORMAT, "%s: num_attention_heads is %zu, no multiple of o_groups, %zu", path,
-                config->heads, config->o_groups);
-  if (config->shared_experts != 1)
-    return fail(err, MS_EUNSUPPORTED, "%s: n_shared_experts is %zu, only 1 is computed", path,
-                config->shared_experts);
-  return MS_OK;
-}
-
 /* {== Files ====================================================================================== */
 
 static ms_status read_config (const char *path, const json_t *root, model_config *config, ms_error *err) {
@@ -368,11 +329,12 @@ static ms_status read_config (const char *path, const json_t *root, model_config
     TRY(json_get_size(path, root, "num_nextn_predict_layers", 0, LAYER_LIMIT, &config->mtp_layers, err));
   TRY(read_switch(path, root, "tie_word_embeddings", &config->tied_head, err));
   TRY(read_layers(path, root, config, err));
+  model_config_count_ratios(config);
   if (config->indexes) TRY(read_sizes(path, root, index_sizes, ROWS(index_sizes), config, err));
   TRY(read_rope(path, root, config, err));
   TRY(read_quantization(path, root, config, err));
   TRY(read_ends(path, root, config, err));
-  return check_consistency(path, config, err);
+  return model_config_check(path, config, err);
 }
 
 /* Every key may be left out. */
@@ -408,10 +370,8 @@ static ms_status read_file (const char *folder, const char *name, read_root *rea
   return status;
 }
 
-ms_status model_config_read (const char *folder, model_config *config, ms_error *err) {
-  memset(config, 0, sizeof *config);
-  config->bos = -1;
-  config->sampling = (sampling_config){ .temperature = 1, .top_p = 1, .repetition_penalty = 1 };
+ms_status model_config_read_folder (const char *folder, model_config *config, ms_error *err) {
+  model_config_begin(config, &keys);
   ms_status status = read_file(folder, "config.json", read_config, config, err);
   if (status == MS_OK) {
     status = read_file(folder, "generation_config.json", read_generation, config, err);
@@ -421,9 +381,4 @@ ms_status model_config_read (const char *folder, model_config *config, ms_error 
     status = fail(err, MS_EFORMAT, "%s: neither config.json nor generation_config.json states eos_token_id", folder);
   if (status != MS_OK) model_config_clear(config);
   return status;
-}
-
-void model_config_clear (model_config *config) {
-  memory_free(config->ratios);
-  memset(config, 0, sizeof *config);
 }

@@ -1,7 +1,8 @@
 /*
-** What config.json and generation_config.json say about a model, checked (specs/architecture.md 1): every
-** size the forward pass needs, none of them written in code. What the weights' shapes must then be is
-** weights.c's business; what a numerics mode demands beyond it (packed rows, Hadamard) is the backend's.
+** What a model's files say about it, checked (specs/architecture.md 1): config.json and generation_config.json, or
+** the key/values of a GGUF file. Every size the forward pass needs, none of them written in code. What the weights'
+** shapes must then be is weights.c's business; what a numerics mode demands beyond it (packed rows, Hadamard) is the
+** backend's.
 */
 #ifndef model_config_h
 #define model_config_h
@@ -10,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "../base/status.h"
+#include "../format/checkpoint.h"
 
 enum { MODEL_EOS_LIMIT = 16 };
 
@@ -30,7 +31,14 @@ typedef struct sampling_config {
   size_t top_k;                          /* 0: all */
 } sampling_config;
 
+/* How the source spells what messages have to name. */
+typedef struct config_keys {
+  const char *layers, *heads, *head_dim, *rope_dim, *o_groups, *index_dim, *experts, *top_k, *shared_experts,
+             *hash_layers;
+} config_keys;
+
 typedef struct model_config {
+  const config_keys *keys;
   char architecture[32];                 /* model_type, "deepseek_v4" */
   size_t vocabulary, width, layers;      /* vocab_size, hidden_size, num_hidden_layers */
   size_t context;                        /* max_position_embeddings */
@@ -65,13 +73,16 @@ typedef struct model_config {
 } model_config;
 
 /*
-** Reads folder/config.json and, if there is one, folder/generation_config.json.
+** Reads the configuration that belongs to a checkpoint: config.json and, if there is one, generation_config.json in
+** its folder; or its GGUF file's key/values, which say nothing about sampling.
 **   MS_ENOENT        config.json is missing
 **   MS_EFORMAT       a key is missing, of the wrong type, or out of its range
 **   MS_EUNSUPPORTED  another architecture, or a variant that we do not compute
 ** On failure *config is empty. Sizes are bounded so that the product of any two fits 64 bits with room to spare.
 */
-ms_status model_config_read (const char *folder, model_config *config, ms_error *err);
+ms_status model_config_read (const checkpoint *files, model_config *config, ms_error *err);
+/* The first of the two ways alone. */
+ms_status model_config_read_folder (const char *folder, model_config *config, ms_error *err);
 void model_config_clear (model_config *config);      /* {0} is allowed; leaves it empty */
 
 #endif

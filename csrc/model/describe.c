@@ -24,7 +24,7 @@ static void count_type (ms_model_info *info, const stored_tensor *t) {
 
 /* Values a weight tensor holds: scales are none, an I8 tensor holds FP4 codes in pairs. */
 static uint64_t parameters_of (const stored_tensor *t) {
-  if (t->type == TENSOR_F8_E8M0 || t->type == TENSOR_I64) return 0;
+  if (t->type == TENSOR_F8_E8M0 || t->type == TENSOR_I64 || t->type == TENSOR_I32) return 0;
   uint64_t values = t->type == TENSOR_I8 ? 2 : 1;
   for (size_t i = 0; i < t->rank; i++) values *= t->shape[i];
   return values;

@@ -69,7 +69,7 @@ static XXH128_hash_t hash_tensors (XXH3_state_t *state, const model *m) {
   return sum;
 }
 
-static ms_status hash_tokenizer (const char *folder, XXH128_hash_t *hash, ms_error *err) {
+static ms_status hash_file (const char *folder, XXH128_hash_t *hash, ms_error *err) {
   file_view view;
   char *path = file_path_join(folder, "tokenizer.json");
   if (path == NULL) return fail_memory(err, strlen(folder), "a path");
@@ -80,11 +80,31 @@ static ms_status hash_tokenizer (const char *folder, XXH128_hash_t *hash, ms_err
   return status == MS_ENOENT ? MS_OK : status;
 }
 
-ms_status model_fingerprint_make (const model *m, const char *folder, model_fingerprint *out, ms_error *err) {
+/* What a GGUF file says of its tokenizer: a sum, for keys have no order either. */
+static XXH128_hash_t hash_keys (XXH3_state_t *state, const metadata *keys) {
+  static const char of_tokenizer[] = "tokenizer.";
+  XXH128_hash_t sum = { 0, 0 };
+  for (size_t i = 0; i < keys->keys.count; i++) {
+    const char *key = keys->keys.names[i];
+    if (strncmp(key, of_tokenizer, strlen(of_tokenizer)) != 0) continue;
+    XXH3_128bits_reset(state);
+    XXH3_128bits_update(state, key, strlen(key) + 1);
+    add_number(state, keys->values[i].type);
+    if (keys->values[i].size != 0) XXH3_128bits_update(state, keys->values[i].bytes, keys->values[i].size);
+    XXH128_hash_t hash = XXH3_128bits_digest(state);
+    sum.low64 += hash.low64;
+    sum.high64 += hash.high64;
+  }
+  return sum;
+}
+
+ms_status model_fingerprint_make (const model *m, const char *origin, model_fingerprint *out, ms_error *err) {
   XXH128_hash_t tokenizer = { 0, 0 };
-  TRY(hash_tokenizer(folder, &tokenizer, err));
+  const metadata *keys = checkpoint_metadata(m->files);
+  if (keys == NULL) TRY(hash_file(origin, &tokenizer, err));
   XXH3_state_t *state = memory_new(1, sizeof *state);
   if (state == NULL) return fail_memory(err, sizeof *state, "a hash");
+  if (keys != NULL) tokenizer = hash_keys(state, keys);
   XXH128_hash_t tensors = hash_tensors(state, m);
   XXH3_128bits_reset(state);
   add_config(state, &m->config);

@@ -17,7 +17,7 @@ static ms_status check_bias (const model *m, const ms_expert_bias *b, ms_error *
     return fail(err, MS_EINVAL, "expert %d does not exist: a layer has %zu, from 0", (int)b->expert, c->experts);
   if (b->layer != MS_EVERY_LAYER && (b->layer < 0 || (size_t)b->layer >= c->layers))
     return fail(err, MS_EINVAL, "layer %d does not exist: the model has %zu, from 0", (int)b->layer, c->layers);
-  if (b->layer != MS_EVERY_LAYER && m->layers[b->layer].router.table != NULL)
+  if (b->layer != MS_EVERY_LAYER && m->layers[b->layer].router.table.ids != NULL)
     return fail(err, MS_EINVAL, "layer %d takes its experts from a table by token, so nothing can be preferred or "
                 "disabled there; the first that chooses by score is layer %zu", (int)b->layer, c->hash_layers);
   if (b->value <= bias_limit && (b->value >= -bias_limit || b->value == -INFINITY)) return MS_OK;
@@ -37,7 +37,7 @@ static ms_status check (const model *m, const ms_routing *given, ms_error *err) 
 static ms_status check_enabled (const model *m, const model_routing *r, ms_error *err) {
   for (size_t l = 0; l < m->config.layers; l++) {
     size_t enabled = m->config.experts;
-    if (r->layers[l].bias == NULL || m->layers[l].router.table != NULL) continue;
+    if (r->layers[l].bias == NULL || m->layers[l].router.table.ids != NULL) continue;
     for (size_t e = 0; e < m->config.experts; e++) enabled -= r->layers[l].bias[e] == -INFINITY;
     if (enabled < r->top_k)
       return fail(err, MS_EINVAL, "layer %zu would keep %zu of %zu experts enabled, fewer than top_k, %zu", l, enabled,

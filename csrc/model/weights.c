@@ -53,7 +53,7 @@ static name_buffer name_of (const finder *f, const char *suffix) {
 }
 
 static const char *path_of (const finder *f) {
-  return checkpoint_folder(f->m->files);
+  return checkpoint_origin(f->m->files);
 }
 
 /* Tensors of a checkpoint lie side by side. */
@@ -119,6 +119,14 @@ static ms_status set_tiles (finder *f, const stored_tensor *stored, weight *w) {
   return MS_OK;
 }
 
+/* Rows of a matrix; some files divide those of wo_a into groups, [groups, rows, columns]: the same bytes. */
+static size_t rows_of (const stored_tensor *t) {
+  size_t rows = 1;
+  for (size_t i = 0; i + 1 < t->rank; i++)
+    if (!checked_mul(rows, t->shape[i], &rows)) return 0;
+  return rows;
+}
+
 /*
 ** The matrix prefix+suffix with shape [rows, columns]; rows 0: a vector [columns]. `optional`: a missing
 ** tensor leaves w->data NULL.
@@ -138,13 +146,13 @@ static ms_status find (finder *f, const char *suffix, size_t rows, size_t column
     return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s; supported are F32, BF16, F16%s", t->file, t->name,
                 tensor_types[t->type].name, rows == 0 ? "" : ", F8_E4M3 and I8 (FP4)");
   size_t rank = rows == 0 ? 1 : 2, stored_columns = columns / rule->values_a_element;
-  int fits = t->rank == rank && t->shape[rank - 1] == stored_columns && (rows == 0 || t->shape[0] == rows)
-          && columns % rule->values_a_element == 0;
+  int fits = t->rank >= rank && t->shape[t->rank - 1] == stored_columns && rows_of(t) == (rows == 0 ? 1 : rows)
+          && (rows != 0 || t->rank == 1) && columns % rule->values_a_element == 0;
   if (!fits) {
     char shape[128], wanted[64];
     if (rows == 0) snprintf(wanted, sizeof wanted, "[%zu]", columns);
     else snprintf(wanted, sizeof wanted, "[%zu, %zu]", rows, stored_columns);
-    return fail(f->err, MS_EFORMAT, "%s: tensor %s has shape %s, config.json makes it %s", t->file, t->name,
+    return fail(f->err, MS_EFORMAT, "%s: tensor %s has shape %s, the configuration makes it %s", t->file, t->name,
                 shape_text(t, shape, sizeof shape), wanted);
   }
   w->encoding = rule->encoding;
@@ -237,11 +245,6 @@ static ms_status find_expert (finder *f, const char *where, expert *e) {
   return matrix(&inner, "w3.weight", c->expert_width, c->width, &e->w3);
 }
 
-static int64_t table_entry (const uint8_t *table, size_t index) {
-  int64_t value;
-  memcpy(&value, table + index * sizeof value, sizeof value);
-  return value;
-}
 
 /* The hash table [vocabulary, top_k] of expert ids: the one tensor whose contents are checked at open. */
 static ms_status find_hash_table (finder *f, router *r) {
@@ -249,23 +252,38 @@ static ms_status find_hash_table (finder *f, router *r) {
   name_buffer name = name_of(f, "ffn.gate.tid2eid");
   const stored_tensor *t = checkpoint_find(f->m->files, name.text);
   if (t == NULL)
-    return fail(f->err, MS_EFORMAT, "%s: tensor %s is missing (num_hash_layers is %zu)", path_of(f), name.text,
+    return fail(f->err, MS_EFORMAT, "%s: tensor %s is missing (%s is %zu)", path_of(f), name.text, c->keys->hash_layers,
                 c->hash_layers);
-  if (t->type != TENSOR_I64 || t->rank != 2 || t->shape[0] != c->vocabulary || t->shape[1] != c->top_k)
-    return fail(f->err, MS_EFORMAT, "%s: tensor %s is no I64 [%zu, %zu]", t->file, t->name, c->vocabulary, c->top_k);
+  if ((t->type != TENSOR_I64 && t->type != TENSOR_I32) || t->rank != 2 || t->shape[0] != c->vocabulary ||
+      t->shape[1] != c->top_k)
+    return fail(f->err, MS_EFORMAT, "%s: tensor %s is no I64 or I32 [%zu, %zu]", t->file, t->name, c->vocabulary,
+                c->top_k);
+  const expert_table table = { .ids = t->data, .id_bytes = tensor_types[t->type].block_bytes };
   for (size_t i = 0; i < c->vocabulary * c->top_k; i++) {
-    int64_t id = table_entry(t->data, i);
+    int64_t id = expert_table_id(&table, i);
     if (id < 0 || (uint64_t)id >= c->experts)
       return fail(f->err, MS_EFORMAT, "%s: tensor %s sends token %zu to expert %lld, there are %zu", t->file, t->name,
                   i / c->top_k, (long long)id, c->experts);
     for (size_t j = i / c->top_k * c->top_k; j < i; j++)
-      if (table_entry(t->data, j) == id)
+      if (expert_table_id(&table, j) == id)
         return fail(f->err, MS_EFORMAT, "%s: tensor %s sends token %zu to expert %lld twice", t->file, t->name,
                     i / c->top_k, (long long)id);
   }
-  r->table = t->data;
+  r->table = table;
   mark_used(f, t);
   return MS_OK;
+}
+
+/* Files exist whose layers were left with experts of their own number each: they are other models. */
+static ms_status check_expert_count (finder *f) {
+  const model_config *c = &f->m->config;
+  name_buffer suffix;
+  snprintf(suffix.text, sizeof suffix.text, "ffn.experts.%zu.w1.weight", c->experts);
+  name_buffer name = name_of(f, suffix.text);
+  const stored_tensor *t = checkpoint_find(f->m->files, name.text);
+  if (t == NULL) return MS_OK;
+  return fail(f->err, MS_EFORMAT, "%s: there is a tensor %s, but %s is %zu", t->file, t->name, c->keys->experts,
+              c->experts);
 }
 
 static ms_status find_feed_forward (finder *f, size_t index, model_layer *layer) {
@@ -286,6 +304,7 @@ static ms_status find_feed_forward (finder *f, size_t index, model_layer *layer)
     snprintf(where.text, sizeof where.text, "ffn.experts.%zu.", e);
     TRY(find_expert(f, where.text, &routed[e]));
   }
+  TRY(check_expert_count(f));
   return find_expert(f, "ffn.shared_experts.", &layer->experts.shared);
 }
 
@@ -320,7 +339,7 @@ static ms_status find_all (model *m, ms_error *err) {
 
 static ms_status open_parts (const char *path, ms_access access, model *m, ms_error *err) {
   TRY(checkpoint_open(path, access, &m->files, err));
-  TRY(model_config_read(checkpoint_folder(m->files), &m->config, err));
+  TRY(model_config_read(m->files, &m->config, err));
   m->used = memory_new(checkpoint_count(m->files), 1);
   if (m->used == NULL) return fail_memory(err, checkpoint_count(m->files), "the list of tensors");
   m->layers = memory_new(m->config.layers, sizeof *m->layers);

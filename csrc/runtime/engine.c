@@ -83,7 +83,7 @@ static void free_engine (ms_engine *engine) {
   model_runner_close(engine->runner);
   if (engine->backend != NULL) engine->backend->close(engine->backend);
   model_close(engine->model);
-  memory_free(engine->folder);
+  memory_free(engine->origin);
   ms_tokenizer_release(engine->tokenizer);
   sampler_scratch_free(&engine->scratch);
   memory_free(engine->step.logits);
@@ -105,7 +105,7 @@ static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_e
   };
   report(o, "open", 0);
   TRY(model_open(o->path, o->access, &engine->model, err));
-  TRY(file_path_absolute(checkpoint_folder(engine->model->files), &engine->folder, err));
+  TRY(file_path_absolute(checkpoint_origin(engine->model->files), &engine->origin, err));
   report(o, "open", 1);
   TRY(backend_open(o->backend == NULL ? "auto" : o->backend, &wanted, &engine->backend, err));
   if (o->check == MS_CHECK_WEIGHTS) TRY(model_check_weights(engine->model, o->progress, o->progress_user, err));
@@ -259,7 +259,7 @@ void ms_engine_get_limits (ms_engine *engine, ms_engine_limits *limits) {
 
 static ms_status open_tokenizer (ms_engine *engine, ms_error *err) {
   if (engine->tokenizer != NULL) return MS_OK;
-  return ms_tokenizer_open(engine->folder, &engine->tokenizer, err);
+  return ms_tokenizer_open(engine->origin, &engine->tokenizer, err);
 }
 
 ms_status ms_engine_tokenizer (ms_engine *engine, ms_tokenizer **tokenizer, ms_error *err) {

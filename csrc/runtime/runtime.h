@@ -188,7 +188,7 @@ struct ms_engine {
   model *model;                          /* these never change */
   backend *backend;
   ms_access access;                      /* to files: of the model and of saved sessions */
-  char *folder;                          /* absolute: the host may change its own before the tokenizer is opened */
+  char *origin;                          /* absolute: the host may change its folder before the tokenizer is opened */
   ms_engine_info info;                   /* but info.threads: lock */
   ms_engine *next;                       /* registry's lock */
   uint64_t id;                           /* registry's lock */

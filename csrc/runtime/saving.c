@@ -14,7 +14,7 @@ ms_status engine_owner (ms_engine *engine, snapshot_owner *owner, ms_error *err)
   owner->fingerprint = engine->fingerprint;
   engine_unlock(engine);
   if (known) return MS_OK;
-  TRY(model_fingerprint_make(engine->model, engine->folder, &owner->fingerprint, err));
+  TRY(model_fingerprint_make(engine->model, engine->origin, &owner->fingerprint, err));
   engine_lock(engine);
   engine->fingerprint = owner->fingerprint;
   engine->has_fingerprint = true;

@@ -98,3 +98,10 @@ ms_status pipeline_check (const char *path, const json_t *file, ms_error *err) {
   TRY(check_normalizer(path, file, err));
   return check_pre_tokenizer(path, file, err);
 }
+
+vocabulary_parts pipeline_parts (const json_t *file) {
+  const json_t *model = json_object_get(file, "model");
+  return (vocabulary_parts){ .vocab = json_object_get(model, "vocab"), .merges = json_object_get(model, "merges"),
+                             .added = json_object_get(file, "added_tokens"), .vocab_name = "model.vocab",
+                             .merges_name = "model.merges", .added_name = "added_tokens" };
+}

@@ -4,9 +4,11 @@
 #ifndef text_pipeline_h
 #define text_pipeline_h
 
-#include "../base/json.h"
+#include "vocabulary.h"
 
 /* MS_EUNSUPPORTED, naming the field, when the file wants another normalizer, pre-tokenizer or model. */
 ms_status pipeline_check (const char *path, const json_t *file, ms_error *err);
+/* What such a file says of the vocabulary: parts that belong to `file`, and are not to be freed. */
+vocabulary_parts pipeline_parts (const json_t *file);
 
 #endif

@@ -8,7 +8,10 @@
 #include "../base/checked.h"
 #include "../base/file.h"
 #include "../base/memory.h"
+#include "../format/gguf.h"
+#include "../format/gguf_parts.h"
 #include "bpe.h"
+#include "gguf_vocabulary.h"
 #include "pipeline.h"
 #include "split.h"
 #include "unicode.h"
@@ -22,13 +25,38 @@ struct ms_tokenizer {
 
 /* {== The object ================================================================================= */
 
-static ms_status open_file (const char *path, ms_tokenizer *tokenizer, ms_error *err) {
+static ms_status open_json (const char *path, ms_tokenizer *tokenizer, ms_error *err) {
   json_t *file;
   TRY(json_file_parse(path, FILE_LIMIT, &file, err));
   ms_status status = pipeline_check(path, file, err);
-  if (status == MS_OK) status = vocabulary_load(&tokenizer->vocabulary, path, file, err);
+  const vocabulary_parts parts = pipeline_parts(file);
+  if (status == MS_OK) status = vocabulary_load(&tokenizer->vocabulary, path, &parts, err);
   json_decref(file);
   return status;
+}
+
+/* Of a model in parts the first one holds it. */
+static ms_status open_gguf (const char *path, ms_tokenizer *tokenizer, ms_error *err) {
+  file_view view = { 0 };
+  metadata keys = { 0 };
+  vocabulary_parts parts = { 0 };
+  char *first;
+  TRY(gguf_first_part(path, &first, err));
+  ms_status status = file_view_open(first, MS_MAP, &view, err);
+  if (status == MS_OK) status = gguf_read_keys(first, view.data, view.bytes, &keys, err);
+  if (status == MS_OK) status = gguf_vocabulary_read(&keys, &parts, err);
+  if (status == MS_OK) status = vocabulary_load(&tokenizer->vocabulary, first, &parts, err);
+  gguf_vocabulary_free(&parts);
+  metadata_clear(&keys);
+  file_view_close(&view);
+  memory_free(first);
+  return status;
+}
+
+static ms_status open_file (const char *path, ms_tokenizer *tokenizer, ms_error *err) {
+  bool is_gguf;
+  TRY(gguf_is_file(path, &is_gguf, err));
+  return is_gguf ? open_gguf(path, tokenizer, err) : open_json(path, tokenizer, err);
 }
 
 static ms_status open_path (const char *path, ms_tokenizer *tokenizer, ms_error *err) {
@@ -37,7 +65,7 @@ static ms_status open_path (const char *path, ms_tokenizer *tokenizer, ms_error 
   if (!is_folder) return open_file(path, tokenizer, err);
   char *inside = file_path_join(path, "tokenizer.json");
   if (inside == NULL) return fail_memory(err, strlen(path), "a path");
-  ms_status status = open_file(inside, tokenizer, err);
+  ms_status status = open_json(inside, tokenizer, err);
   memory_free(inside);
   return status;
 }

@@ -1,5 +1,5 @@
 /*
-** Loading a vocabulary (specs/conversation.md 1.1, 1.2). The file states ids, merges and control tokens;
+** Loading a vocabulary (specs/conversation.md 1.1, 1.2). The parts state ids, merges and control tokens;
 ** nothing is assumed about their order. Everything a merge touches is checked here, so that merging text
 ** needs no check and cannot fail but for memory.
 */
@@ -19,13 +19,14 @@ enum {
   MULTIPLIERS = 8
 };
 
-/* What is needed only while loading. Strings belong to the JSON. */
+/* What is needed only while loading. Strings belong to the parts. */
 typedef struct entry { const char *text; uint8_t is_control; } entry;
 
 typedef struct loader {
   vocabulary *v;
   const char *path;
-  json_t *vocab, *added, *merges;
+  const vocabulary_parts *from;
+  json_t *vocab, *added, *merges;                    /* of `from` */
   entry *entries;                                    /* [size] by id */
   int16_t byte_of[ALPHABET];                         /* character of the byte alphabet -> byte, or -1 */
   char *left, *product;                              /* a merge's first string, and both joined */
@@ -37,15 +38,11 @@ static excerpt shorten (const char *text) {
 
 /* {== Ids ======================================================================================== */
 
-static ms_status take_parts (loader *l, const json_t *file, ms_error *err) {
-  json_t *model = json_object_get(file, "model");
-  l->vocab = json_object_get(model, "vocab");
-  l->merges = json_object_get(model, "merges");
-  l->added = json_object_get(file, "added_tokens");
-  if (!json_is_object(l->vocab)) return fail(err, MS_EFORMAT, "%s: model.vocab is not an object", l->path);
-  if (!json_is_array(l->merges)) return fail(err, MS_EFORMAT, "%s: model.merges is not an array", l->path);
+static ms_status check_parts (const loader *l, ms_error *err) {
+  if (!json_is_object(l->vocab)) return fail(err, MS_EFORMAT, "%s: %s is not an object", l->path, l->from->vocab_name);
+  if (!json_is_array(l->merges)) return fail(err, MS_EFORMAT, "%s: %s is not an array", l->path, l->from->merges_name);
   if (l->added != NULL && !json_is_array(l->added))
-    return fail(err, MS_EFORMAT, "%s: added_tokens is not an array", l->path);
+    return fail(err, MS_EFORMAT, "%s: %s is not an array", l->path, l->from->added_name);
   return MS_OK;
 }
 
@@ -79,7 +76,7 @@ static ms_status added_token (const loader *l, size_t index, const char **conten
   json_t *text = json_object_get(token, "content");
   *id = json_object_get(token, "id");
   if (!json_is_string(text) || *id == NULL)
-    return fail(err, MS_EFORMAT, "%s: added_tokens[%zu] needs a content and an id", l->path, index);
+    return fail(err, MS_EFORMAT, "%s: %s[%zu] needs a content and an id", l->path, l->from->added_name, index);
   *content = json_string_value(text);
   return MS_OK;
 }
@@ -93,7 +90,7 @@ static ms_status count_ids (loader *l, ms_error *err) {
     TRY(added_token(l, i, &content, &id, err));
     if (json_object_get(l->vocab, content) == NULL) l->v->size++;
   }
-  if (l->v->size == 0) return fail(err, MS_EFORMAT, "%s: model.vocab is empty", l->path);
+  if (l->v->size == 0) return fail(err, MS_EFORMAT, "%s: %s is empty", l->path, l->from->vocab_name);
   if (l->v->size > INT32_MAX)
     return fail(err, MS_EFORMAT, "%s: %zu tokens, at most %d are allowed", l->path, l->v->size, INT32_MAX);
   return MS_OK;
@@ -106,13 +103,13 @@ static ms_status place_added (loader *l, ms_error *err) {
     TRY(added_token(l, i, &content, &id, err));
     json_t *known = json_object_get(l->vocab, content);
     if (known == NULL)
-      TRY(place(l, "added_tokens", content, id, err));
+      TRY(place(l, l->from->added_name, content, id, err));
     else if (!json_equal(known, id))
-      return fail(err, MS_EFORMAT, "%s: added_tokens[%zu]: \"%s\" has another id in model.vocab", l->path, i,
-                  shorten(content).text);
+      return fail(err, MS_EFORMAT, "%s: %s[%zu]: \"%s\" has another id in %s", l->path, l->from->added_name, i,
+                  shorten(content).text, l->from->vocab_name);
     entry *e = &l->entries[json_integer_value(id)];
     if (e->is_control)
-      return fail(err, MS_EFORMAT, "%s: added_tokens[%zu]: \"%s\" is listed twice", l->path, i,
+      return fail(err, MS_EFORMAT, "%s: %s[%zu]: \"%s\" is listed twice", l->path, l->from->added_name, i,
                   shorten(content).text);
     e->is_control = 1;
     l->v->control_count++;
@@ -128,7 +125,7 @@ static ms_status place_all (loader *l, ms_error *err) {
   l->entries = memory_new(l->v->size, sizeof *l->entries);
   if (l->entries == NULL) return fail_memory(err, l->v->size * sizeof *l->entries, "token entries");
   json_object_foreach(l->vocab, text, id)
-    TRY(place(l, "model.vocab", text, id, err));
+    TRY(place(l, l->from->vocab_name, text, id, err));
   return place_added(l, err);
 }
 
@@ -159,8 +156,9 @@ static ms_status decode_entry (const loader *l, size_t id, char **out, ms_error 
     while (left > 0) {
       character c = unicode_read((const uint8_t *)text, left);
       if (c.code >= ALPHABET || l->byte_of[c.code] < 0)
-        return fail(err, MS_EFORMAT, "%s: model.vocab: \"%s\" (id %zu) has the character U+%04X, which is "
-                    "not of the byte alphabet", l->path, shorten(l->entries[id].text).text, id, (unsigned)c.code);
+        return fail(err, MS_EFORMAT, "%s: %s: \"%s\" (id %zu) has the character U+%04X, which is "
+                    "not of the byte alphabet", l->path, l->from->vocab_name, shorten(l->entries[id].text).text, id,
+                    (unsigned)c.code);
       *(*out)++ = (char)l->byte_of[c.code];
       text += c.bytes;
       left -= c.bytes;
@@ -201,7 +199,8 @@ static ms_status find_byte_ids (loader *l, ms_error *err) {
       v->byte_ids[(uint8_t)v->text[v->starts[id]]] = id;
   for (int byte = 0; byte < 256; byte++)
     if (v->byte_ids[byte] < 0)
-      return fail(err, MS_EUNSUPPORTED, "%s: model.vocab has no token for the byte 0x%02X", l->path, (unsigned)byte);
+      return fail(err, MS_EUNSUPPORTED, "%s: %s has no token for the byte 0x%02X", l->path, l->from->vocab_name,
+                  (unsigned)byte);
   return MS_OK;
 }
 
@@ -240,7 +239,7 @@ static ms_status sort_controls (loader *l, ms_error *err) {
   memory_free(list);
   for (size_t i = 1; i < count; i++)
     if (strcmp(l->entries[v->controls[i - 1]].text, l->entries[v->controls[i]].text) == 0)
-      return fail(err, MS_EFORMAT, "%s: added_tokens: \"%s\" has the ids %d and %d", l->path,
+      return fail(err, MS_EFORMAT, "%s: %s: \"%s\" has the ids %d and %d", l->path, l->from->added_name,
                   shorten(l->entries[v->controls[i]].text).text, v->controls[i - 1], v->controls[i]);
   return MS_OK;
 }
@@ -281,8 +280,8 @@ static ms_status merge_strings (loader *l, size_t rank, const char **right, ms_e
     *right = json_string_value(json_array_get(item, 1));
   }
   if (length == 0 || length >= STRING_ROOM || strlen(*right) >= STRING_ROOM)
-    return fail(err, MS_EFORMAT, "%s: model.merges[%zu] is not two tokens: \"left right\" or [\"left\", \"right\"]",
-                l->path, rank);
+    return fail(err, MS_EFORMAT, "%s: %s[%zu] is not two tokens: \"left right\" or [\"left\", \"right\"]",
+                l->path, l->from->merges_name, rank);
   memcpy(l->left, left, length);
   l->left[length] = '\0';
   memcpy(l->product, left, length);
@@ -294,11 +293,11 @@ static ms_status merge_strings (loader *l, size_t rank, const char **right, ms_e
 static ms_status merge_token (const loader *l, size_t rank, const char *text, int32_t *out, ms_error *err) {
   const json_t *id = json_object_get(l->vocab, text);
   if (id == NULL)
-    return fail(err, MS_EFORMAT, "%s: model.merges[%zu]: \"%s\" is not in model.vocab", l->path, rank,
-                shorten(text).text);
+    return fail(err, MS_EFORMAT, "%s: %s[%zu]: \"%s\" is not in %s", l->path, l->from->merges_name, rank,
+                shorten(text).text, l->from->vocab_name);
   *out = (int32_t)json_integer_value(id);
   if (l->v->is_control[*out])
-    return fail(err, MS_EUNSUPPORTED, "%s: model.merges[%zu] has the control token \"%s\"", l->path, rank,
+    return fail(err, MS_EUNSUPPORTED, "%s: %s[%zu] has the control token \"%s\"", l->path, l->from->merges_name, rank,
                 shorten(text).text);
   return MS_OK;
 }
@@ -336,8 +335,9 @@ static ms_status fill_slots (loader *l, size_t slot_count, ms_error *err) {
     size_t at = vocabulary_slot(v, m->left, m->right), probes = 0;
     while (v->slots[at].rank != NO_RANK) {
       if (v->slots[at].left == m->left && v->slots[at].right == m->right)
-        return fail(err, MS_EFORMAT, "%s: model.merges[%u] repeats model.merges[%u]: \"%s\" \"%s\"", l->path,
-                    (unsigned)rank, (unsigned)v->slots[at].rank, shorten(l->entries[m->left].text).text,
+        return fail(err, MS_EFORMAT, "%s: %s[%u] repeats %s[%u]: \"%s\" \"%s\"", l->path, l->from->merges_name,
+                    (unsigned)rank, l->from->merges_name, (unsigned)v->slots[at].rank,
+                    shorten(l->entries[m->left].text).text,
                     shorten(l->entries[m->right].text).text);
       if (++probes == MERGE_PROBES) return MS_EUNSUPPORTED;
       at = (at + 1) & (slot_count - 1);
@@ -366,14 +366,14 @@ static ms_status make_slots (loader *l, ms_error *err) {
     ms_status status = fill_slots(l, slot_count, err);
     if (status != MS_EUNSUPPORTED) return status;
   }
-  return fail(err, MS_EUNSUPPORTED, "%s: model.merges: too many pairs collide", l->path);
+  return fail(err, MS_EUNSUPPORTED, "%s: %s: too many pairs collide", l->path, l->from->merges_name);
 }
 
 /* {== The whole =================================================================================== */
 
-static ms_status load (loader *l, const json_t *file, ms_error *err) {
+static ms_status load (loader *l, ms_error *err) {
   make_alphabet(l->byte_of);
-  TRY(take_parts(l, file, err));
+  TRY(check_parts(l, err));
   TRY(place_all(l, err));
   TRY(make_bytes(l, err));
   TRY(find_byte_ids(l, err));
@@ -382,10 +382,11 @@ static ms_status load (loader *l, const json_t *file, ms_error *err) {
   return make_slots(l, err);
 }
 
-ms_status vocabulary_load (vocabulary *v, const char *path, const json_t *file, ms_error *err) {
-  loader l = { .v = v, .path = path };
+ms_status vocabulary_load (vocabulary *v, const char *path, const vocabulary_parts *parts, ms_error *err) {
+  loader l = { .v = v, .path = path, .from = parts, .vocab = parts->vocab, .added = parts->added,
+               .merges = parts->merges };
   memset(v, 0, sizeof *v);
-  ms_status status = load(&l, file, err);
+  ms_status status = load(&l, err);
   memory_free(l.entries);
   memory_free(l.left);
   memory_free(l.product);

@@ -1,6 +1,6 @@
 /*
 ** A byte-level BPE vocabulary: the bytes of every id, which ids are control tokens, and which pairs of ids
-** merge. Built once from a parsed tokenizer.json, then only read.
+** merge. Built once from what a tokenizer.json or a GGUF file holds, then only read.
 */
 #ifndef text_vocabulary_h
 #define text_vocabulary_h
@@ -33,8 +33,17 @@ typedef struct vocabulary {
 #define NO_RANK UINT32_MAX
 enum { MERGE_PROBES = 128 };                         /* the longest search among the slots */
 
-/* `file` is the parsed JSON, `path` what errors call it. On failure *v is to be freed all the same. */
-ms_status vocabulary_load (vocabulary *v, const char *path, const json_t *file, ms_error *err);
+/*
+** What a vocabulary is loaded from, in the shapes of tokenizer.json: `vocab` text -> id, `added` a list of
+** { content, id }, which may be NULL, and `merges` a list of pairs; and how errors call them.
+*/
+typedef struct vocabulary_parts {
+  json_t *vocab, *added, *merges;
+  const char *vocab_name, *added_name, *merges_name;
+} vocabulary_parts;
+
+/* `path` is what errors call the file. On failure *v is to be freed all the same. */
+ms_status vocabulary_load (vocabulary *v, const char *path, const vocabulary_parts *parts, ms_error *err);
 void vocabulary_free (vocabulary *v);
 
 /* The control token with these bytes, or -1. */

@@ -19,7 +19,8 @@ return {
     { "moonseek.open",
       options = {
         { "path", "string", required = true,
-          "folder with `config.json` and safetensors, or one of these files in it" },
+          "folder with `config.json` and safetensors, or one of these files in it; or a GGUF file, or one of its "
+            .. "parts (`docs/files.md`)" },
         { "backend", '"auto"|"cpu"', default = '`"auto"`',
           "what computes; a name other than auto must be able to run, or open fails (`ENODEV`)" },
         { "threads", "integer", from = 0, default = "one a physical core",
@@ -65,7 +66,7 @@ return {
       arguments = { { "path", "string" } },
       returns = "Tokenizer",
       errors = { "ENOENT", "EIO", "EFORMAT", "EUNSUPPORTED" },
-      "The tokenizer of a `tokenizer.json`, or of a folder that holds one, without weights." },
+      "The tokenizer of a `tokenizer.json`, of a folder that holds one, or of a GGUF file, without weights." },
     { "moonseek.tokens",
       arguments = { { "ids", "integer[]|Tokens" } },
       returns = "Tokens",

@@ -327,7 +327,6 @@ describe("checkpoint", function()
     end
 
     local causes = {
-      { "a GGUF file", "GGUF\3\0\0\0" .. ("\0"):rep(16), "EUNSUPPORTED", "is a GGUF file" },
       { "an old ggml file", "lmgg\1\0\0\0", "EUNSUPPORTED", "is an old ggml file" },
       { "a zip archive", "PK\3\4" .. ("x"):rep(30), "EUNSUPPORTED", "is a zip archive, as PyTorch writes" },
       { "a pickle", "\128\2}q\1(X\5\0\0\0", "EUNSUPPORTED", "is a Python pickle" },
@@ -351,7 +350,7 @@ describe("checkpoint", function()
     end)
 
     local neighbours = {
-      { "model.gguf", "EUNSUPPORTED", "holds no model.safetensors; model.gguf is a GGUF file" },
+      { "model.gguf", "EFORMAT", "holds no model.safetensors; model.gguf is a GGUF file" },
       { "pytorch_model.bin", "EUNSUPPORTED", "pytorch_model.bin is a PyTorch file" },
       { "model.safetensors.part", "EFORMAT", "model.safetensors.part is an unfinished download" },
       { "model-00001-of-00046.safetensors", "ENOENT",

@@ -137,7 +137,7 @@ static const route_policy *const *policies_of (lua_State *L, size_t rows) {
 
 /* Gives the ids [rows, top_k] and behind them, as float32, the weights. */
 static ms_status run_route (call *c) {
-  router r = { .gate = weight_of(c->L, "gate"), .table = odd_bytes_of(c->L, "table"),
+  router r = { .gate = weight_of(c->L, "gate"), .table = { odd_bytes_of(c->L, "table"), sizeof(int64_t) },
                .top_k = size_of(c->L, "top_k"), .route_scale = number_of(c->L, "route_scale") };
   r.experts = r.gate.rows;
   lua_getfield(c->L, ARGUMENTS, "bias");

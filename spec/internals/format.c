@@ -15,6 +15,7 @@
 #include "../../csrc/base/file.h"
 #include "../../csrc/base/memory.h"
 #include "../../csrc/format/checkpoint.h"
+#include "../../csrc/format/gguf.h"
 #include "../../csrc/format/names.h"
 #include "../../csrc/format/safetensors.h"
 #include "../../csrc/model/config.h"
@@ -58,36 +59,71 @@ static const uint8_t *exact_copy (lua_State *L, int index, size_t *size) {
   return copy;
 }
 
-/* safetensors_parse(bytes) -> { name = { ..., offset = in the file } } | nil, message, code */
-static int window_safetensors_parse (lua_State *L) {
+/* A header from memory, without its data. */
+typedef ms_status parse_header (const uint8_t *bytes, size_t size, metadata *keys, tensor_table *table, ms_error *err);
+
+static ms_status parse_safetensors (const uint8_t *bytes, size_t size, metadata *keys, tensor_table *table,
+                                    ms_error *err) {
+  (void)keys;
+  return safetensors_parse("memory", bytes, size, table, err);
+}
+
+static ms_status parse_gguf (const uint8_t *bytes, size_t size, metadata *keys, tensor_table *table, ms_error *err) {
+  return gguf_parse("memory", bytes, size, keys, table, err);
+}
+
+/* { name = { ..., offset = in the file } } | nil, message, code */
+static int push_parsed (lua_State *L, parse_header *parse) {
   size_t size;
   const uint8_t *bytes = exact_copy(L, 1, &size);
   tensor_table table = { 0 };
+  metadata keys = { 0 };
   ms_error err;
-  if (safetensors_parse("memory", bytes, size, &table, &err) != MS_OK) {
-    tensor_table_clear(&table);
-    return push_failure(L, &err);
-  }
+  ms_status status = parse(bytes, size, &keys, &table, &err);
   lua_newtable(L);
-  for (size_t i = 0; i < table.names.count; i++) {
+  for (size_t i = 0; status == MS_OK && i < table.names.count; i++) {
     push_tensor(L, &table.tensors[i]);
     set_number(L, "offset", (double)(table.tensors[i].data - bytes));
     lua_setfield(L, -2, table.tensors[i].name);
   }
+  lua_pushnumber(L, (lua_Number)keys.keys.count);
   tensor_table_clear(&table);
-  return 1;
+  metadata_clear(&keys);
+  return status == MS_OK ? 2 : push_failure(L, &err);
 }
 
-/* safetensors_count(bytes) -> tensors | nil, message, code: for headers too large to show */
-static int window_safetensors_count (lua_State *L) {
+/* tensors | nil, message, code: for headers too large to show, and for those that fail at any allocation */
+static int count_parsed (lua_State *L, parse_header *parse) {
   size_t size;
   const char *bytes = luaL_checklstring(L, 1, &size);
   tensor_table table = { 0 };
+  metadata keys = { 0 };
   ms_error err;
-  ms_status status = safetensors_parse("memory", (const uint8_t *)bytes, size, &table, &err);
+  ms_status status = parse((const uint8_t *)bytes, size, &keys, &table, &err);
   lua_pushnumber(L, (lua_Number)table.names.count);
   tensor_table_clear(&table);
+  metadata_clear(&keys);
   return status == MS_OK ? 1 : push_failure(L, &err);
+}
+
+/* safetensors_parse(bytes) -> { name = { ..., offset = in the file } }, 0 | nil, message, code */
+static int window_safetensors_parse (lua_State *L) {
+  return push_parsed(L, parse_safetensors);
+}
+
+/* safetensors_count(bytes) -> tensors | nil, message, code */
+static int window_safetensors_count (lua_State *L) {
+  return count_parsed(L, parse_safetensors);
+}
+
+/* gguf_parse(bytes) -> { name = { ..., offset = in the file } }, key/values | nil, message, code */
+static int window_gguf_parse (lua_State *L) {
+  return push_parsed(L, parse_gguf);
+}
+
+/* gguf_count(bytes) -> tensors | nil, message, code */
+static int window_gguf_count (lua_State *L) {
+  return count_parsed(L, parse_gguf);
 }
 
 static ms_access access_of (lua_State *L, int index) {
@@ -111,7 +147,7 @@ static int window_checkpoint (lua_State *L) {
     set_number(L, "misaligned", (double)((uintptr_t)tensor->data % tensor_types[tensor->type].alignment));
     lua_setfield(L, -2, tensor->name);
   }
-  lua_pushstring(L, checkpoint_folder(cp));
+  lua_pushstring(L, checkpoint_origin(cp));
   checkpoint_close(cp);
   return 2;
 }
@@ -191,11 +227,25 @@ static void push_config (lua_State *L, const model_config *c) {
   set_sizes(L, "eos", eos, c->eos_count);
 }
 
-/* config(folder) -> table | nil, message, code */
+/* config(folder) -> table | nil, message, code: config.json alone, without weights */
 static int window_config (lua_State *L) {
   model_config config;
   ms_error err;
-  if (model_config_read(luaL_checkstring(L, 1), &config, &err) != MS_OK) return push_failure(L, &err);
+  if (model_config_read_folder(luaL_checkstring(L, 1), &config, &err) != MS_OK) return push_failure(L, &err);
+  push_config(L, &config);
+  model_config_clear(&config);
+  return 1;
+}
+
+/* checkpoint_config(path) -> table | nil, message, code: of a checkpoint, whatever its weights */
+static int window_checkpoint_config (lua_State *L) {
+  checkpoint *cp;
+  model_config config;
+  ms_error err;
+  if (checkpoint_open(luaL_checkstring(L, 1), MS_MAP, &cp, &err) != MS_OK) return push_failure(L, &err);
+  ms_status status = model_config_read(cp, &config, &err);
+  checkpoint_close(cp);
+  if (status != MS_OK) return push_failure(L, &err);
   push_config(L, &config);
   model_config_clear(&config);
   return 1;
@@ -287,6 +337,9 @@ void register_format_internals (lua_State *L) {
     { "checkpoint_while", window_checkpoint_while },
     { "official_name", window_official_name },
     { "config", window_config },
+    { "checkpoint_config", window_checkpoint_config },
+    { "gguf_parse", window_gguf_parse },
+    { "gguf_count", window_gguf_count },
     { "fail_allocation", window_fail_allocation },
     { "peak_memory", window_peak_memory },
     { "descriptors", window_descriptors },

@@ -68,19 +68,18 @@ static void route_row (void *context, size_t row, size_t worker) {
   const router *r = job->r;
   float *scores = job->scores + row * r->experts, *weights = job->weights->data + row * r->top_k;
   int32_t *ids = job->chosen->data + row * r->top_k;
-  const route_policy *policy = job->policies == NULL || r->table != NULL ? NULL : job->policies[row];
+  const route_policy *policy = job->policies == NULL || r->table.ids != NULL ? NULL : job->policies[row];
   const size_t top_k = policy == NULL ? r->top_k : policy->top_k;
   float sum = 0.0f;
   (void)worker;
 
   job->cpu->kernels->sqrt_softplus(scores, r->experts);
   for (size_t k = 0; k < top_k; k++) {
-    if (r->table == NULL) {
+    if (r->table.ids == NULL) {
       ids[k] = best_unchosen(job, policy == NULL ? NULL : policy->bias, scores, ids, k);
     } else {
-      int64_t id;                  /* its range was checked when the model was opened */
-      memcpy(&id, r->table + ((size_t)job->tokens[row] * r->top_k + k) * sizeof id, sizeof id);
-      ids[k] = (int32_t)id;
+      /* its range was checked when the model was opened */
+      ids[k] = (int32_t)expert_table_id(&r->table, (size_t)job->tokens[row] * r->top_k + k);
     }
   }
   sort_ids(ids, top_k);

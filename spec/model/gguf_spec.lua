@@ -1,0 +1,163 @@
+--- A GGUF file is the model that it was made from: both layouts, every spelling, in one file and in parts.
+local support = require "spec.support"
+local files = require "spec.format.files"
+local gguf = require "spec.format.gguf_file"
+local model = require "spec.format.gguf_model"
+local moonseek = require "moonseek"
+local internals = support.internals()
+
+local modes = { "exact", "reference", "fast" }
+
+describe("a GGUF model", function()
+  local folder
+
+  before_each(function() folder = support.temporary_folder() end)
+  after_each(function() support.remove(folder) end)
+
+  local function put(bytes, name)
+    local path = folder .. "/" .. (name or "model.gguf")
+    support.write_file(path, bytes)
+    return path
+  end
+
+  --- The same tensors as a safetensors checkpoint.
+  local function beside(entries, name)
+    support.write_file(folder .. "/model.safetensors", files.encode(entries))
+    support.write_file(folder .. "/config.json", support.read_file(("spec/oracle/%s/config.json"):format(name)))
+    return folder
+  end
+
+  local function logits(path, numerics, name)
+    return assert(internals.logits({ path = path, numerics = numerics }, support.oracle_tokens(name), 64))
+  end
+
+  --- The file of tinystage, its entries changed.
+  local function tinystage(change, options)
+    local entries = model.entries("tinystage")
+    local tensors = model.tensors(entries)
+    if change then change(tensors) end
+    return put(gguf.encode(model.keys(model.config("tinystage"), options), tensors))
+  end
+
+  for _, layout in ipairs { "llama.cpp", "antirez" } do
+    it(("in the layout of %s gives the bits of the safetensors with the same numbers"):format(layout), function()
+      for _, name in ipairs { "tiny", "tinystage" } do
+        local entries = model.entries(name)
+        local options = {}
+        if layout == "antirez" then        -- half precision; no limit for the shared expert; MTP stated, but not there
+          entries = model.halved(entries)
+          options = { without = { ["deepseek4.swiglu_clamp_shexp"] = true },
+            with = { ["deepseek4.nextn_predict_layers"] = { "u32", 1 } } }
+        end
+        local path = put(gguf.encode(model.keys(model.config(name), options), model.tensors(entries)))
+        local other, tokens = beside(entries, name), name == "tiny" and 129 or "stage"
+        for _, numerics in ipairs(modes) do
+          assert.is_true(logits(path, numerics, tokens) == logits(other, numerics, tokens), name .. " " .. numerics)
+        end
+      end
+    end)
+  end
+
+  it("gives the bits of the official FP8 and FP4 checkpoint in reference, and meets the oracle in exact", function()
+    local path = put(gguf.encode(model.keys(model.config("tiny")), model.tensors(model.entries("tiny"))))
+    assert.is_true(logits(path, "reference", 129) == logits("spec/oracle/tiny", "reference", 129))
+    local want = support.oracle("logits_tiny_plain.safetensors")["n129.logits"]
+    local result = internals.compare(want.bytes, logits(path, "exact", 129), want.shape[2])
+    assert.is_true(result.max < 1e-4, "largest difference " .. result.max)
+  end)
+
+  it("is told by its header", function()
+    local path = tinystage(nil, { tokenizer = true })
+    local info, official = assert(moonseek.probe(path)), assert(moonseek.probe("spec/oracle/tinystage"))
+    for _, key in ipairs { "architecture", "layers", "width", "heads", "vocabulary", "context", "experts",
+      "experts_per_token", "parameters" } do assert.equal(official[key], info[key], key) end
+    assert.equal(0, info.ignored_tensors)
+    assert.is_true(info.types.BF16.tensors > 0 and info.types.I32.tensors == 2)
+  end)
+
+  it("answers, saves and loads a session", function()
+    local path = put(gguf.encode(model.keys(model.config("tiny")), model.tensors(model.entries("tiny"))))
+    local engine = assert(moonseek.open { path = path, check = true })
+    local session = assert(engine:session { context = 128 })
+    assert(session:append("hello"))
+    assert(session:save(folder .. "/saved"))
+    local answer = assert(session:generate { max_tokens = 8, ignore_eos = true }).tokens:totable()
+    local again = assert(engine:load_session(folder .. "/saved"))
+    assert.same(answer, assert(again:generate { max_tokens = 8, ignore_eos = true }).tokens:totable())
+    engine:close()
+  end)
+
+  local spellings = {
+    { "without .weight where official names have none", function(name)
+      for _, stem in ipairs { "hc_%a+_%a+", "output_hc_%a+", "attn_sinks", "%a+_ape", "ffn_gate_tid2eid" } do
+        name = name:gsub("(" .. stem .. ")%.weight$", "%1")
+      end
+      return name:gsub("exp_probs_b%.bias$", "exp_probs_b")
+    end },
+    { "of ik_llama.cpp", function(name)
+      return (name:gsub("attn_kv%.", "attn_kv_latent."):gsub("attn_compressor_", "attn_compress_")
+        :gsub("indexer_compressor_", "indexer.compress_"):gsub("^output_hc_", "hc_head_"))
+    end },
+  }
+  for _, case in ipairs(spellings) do
+    it("may have names " .. case[1], function()
+      local renamed = 0
+      local path = tinystage(function(tensors)
+        for _, tensor in ipairs(tensors) do
+          local name = case[2](tensor.name)
+          renamed, tensor.name = renamed + (name ~= tensor.name and 1 or 0), name
+        end
+      end)
+      assert.is_true(renamed > 10)
+      assert.equal(0, assert(moonseek.probe(path)).ignored_tensors)
+      assert.is_true(logits(path, "exact", "stage") == logits(beside(model.entries("tinystage"), "tinystage"), "exact",
+        "stage"))
+    end)
+  end
+
+  it("may divide the rows of attn_output_a into groups", function()
+    local whole = logits(tinystage(), "exact", "stage")
+    local path = tinystage(function(tensors)
+      for _, tensor in ipairs(tensors) do
+        if tensor.name:find("attn_output_a", 1, true) then
+          tensor.shape = { 2, tensor.shape[1] / 2, tensor.shape[2] }
+        end
+      end
+    end)
+    assert.is_true(whole == logits(path, "exact", "stage"))
+  end)
+
+  it("may lie on the same bytes in several layers", function()
+    local aliased, copied
+    local function layer_of(change)
+      return function(tensors)
+        local by_name = {}
+        for i, tensor in ipairs(tensors) do by_name[tensor.name] = i end
+        for name, i in pairs(by_name) do
+          local from = name:find("^blk%.3%.ffn_%a+_exps") and name:gsub("^blk%.3", "blk.1")
+          if from and by_name[from] < i then change(tensors, i, tensors[by_name[from]]) end
+        end
+      end
+    end
+    copied = logits(tinystage(layer_of(function(tensors, i, from)
+      tensors[i] = { name = tensors[i].name, type = from.type, shape = from.shape, bytes = from.bytes }
+    end)), "exact", "stage")
+    local path = tinystage(layer_of(function(tensors, i, from)
+      tensors[i] = { name = tensors[i].name, type = from.type, shape = from.shape, at = from.name }
+    end))
+    aliased = logits(path, "exact", "stage")
+    assert.is_true(copied == aliased)
+    assert.is_true(copied ~= logits(tinystage(), "exact", "stage"))
+  end)
+
+  it("may be larger than memory: only headers are read", function()
+    local huge = 2 ^ 37
+    local path = tinystage(function(tensors)
+      tensors[#tensors + 1] = { name = "extra", type = "I8", shape = { huge }, bytes = "" }
+    end)
+    local length = #support.read_file(path)
+    if os.execute(("truncate -s %.0f '%s' 2>/dev/null"):format(length + huge, path)) then
+      assert.equal(1, assert(moonseek.probe(path)).ignored_tensors)
+    end
+  end)
+end)
