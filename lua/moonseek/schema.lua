@@ -29,13 +29,15 @@ local function equal(a, b)
   local kind = json.type(a)
   if kind ~= json.type(b) then return false end
   if kind ~= "object" and kind ~= "array" then return a == b end
-  local count = 0
-  for key, value in next, a do
-    count = count + 1
-    if not equal(value, b[key]) then return false end
+  local keys = json.keys(a)
+  if #keys ~= #json.keys(b) or #a ~= #b then return false end
+  for _, key in ipairs(keys) do
+    if not equal(a[key], b[key]) then return false end
   end
-  for _ in next, b do count = count - 1 end
-  return count == 0
+  for i = 1, #a do
+    if not equal(a[i], b[i]) then return false end
+  end
+  return true
 end
 
 -- {== Values ==========================================================================================

@@ -63,8 +63,11 @@ function values.keys(object, rank)
       if rawget(object, key) ~= nil then keys[#keys + 1] = key end
     end
   else
-    for key in next, object do
+    -- LuaJIT 2.1.0-beta3 may pass over all of a table that `for key in next` walks within a deep recursion.
+    local key = next(object)
+    while key ~= nil do
       if type(key) == "string" then keys[#keys + 1] = key end
+      key = next(object, key)
     end
     sorted(keys, rank or {})
   end

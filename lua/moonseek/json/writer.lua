@@ -116,9 +116,11 @@ end
 -- sequence, else as an object, an empty one too.
 local function kind_of(state, value, made)
   local count, strings = 0, 0
-  for key in next, value do
+  local key = next(value)                        -- no `for`: see values.keys
+  while key ~= nil do
     count = count + 1
     if type(key) == "string" then strings = strings + 1 end
+    key = next(value, key)
   end
   if strings == count and made ~= "array" then return "object" end
   if strings > 0 or #value ~= count or made == "object" then
