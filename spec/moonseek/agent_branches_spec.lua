@@ -1,5 +1,5 @@
 --- The branches of an agent, side by side: while one waits for the model or for its tools, the others go on.
-require "spec.support"
+local support = require "spec.support"
 local agents = require "spec.moonseek.agents"
 local moonseek = require "moonseek"
 local together = require "moonseek.agent.together"
@@ -117,6 +117,50 @@ describe("agent:branch", function()
     assert.equal(3, result.branch)
     assert.same({ "the engine broke", "EIO" }, { result.branches[2].message, result.branches[2].code })
     assert.equal("It is 1", result.branches[1].result.text)
+  end)
+
+  it("goes on with the others when one cannot be forked", function()
+    local chat = slow_chat(function() return "Done." end)
+    local fork, forks = chat.fork, 0
+    function chat.fork(self)
+      forks = forks + 1
+      if forks == 2 then return nil, "no memory", "ENOMEM" end
+      return fork(self)
+    end
+    local agent = moonseek.agent { chat = chat }
+    local result = assert(agent:branch(3, { task = "Go.", score = function(_, i) return i end }))
+    assert.equal(3, result.branch)
+    assert.same({ "no memory", "ENOMEM" }, { result.branches[2].message, result.branches[2].code })
+  end)
+
+  it("that was killed asks on_unknown about the calls of every branch, and is dropped", function()
+    local path = os.tmpname()
+    os.remove(path)
+    local function tools()
+      return { agents.tool("slow", function()
+        coroutine.yield(1e6)                       -- until all have begun
+        return "ok"
+      end, { timeout_ms = 1e9 }) }
+    end
+    local time = agents.time()
+    local agent = moonseek.agent { chat = slow_chat(function() return calling { "slow" } end), tools = tools(),
+      max_rounds = 2, clock = time.clock, wait = time.wait }
+    assert(agent:checkpoint(path))
+    assert(agent:branch(3, { task = "Go.", score = by_calls }))
+    agent:close()
+    local text = support.read_file(path)
+    support.write_file(path, text:sub(1, text:find('{"type": "result"', 1, true) - 1))
+    local asked = {}
+    agent = assert(moonseek.resume_agent(path, { chat = slow_chat(function() return "Anew." end), tools = tools(),
+      on_unknown = function(call)
+        asked[#asked + 1] = call.branch
+        return "fail"
+      end }))
+    assert.same({ 1, 2, 3 }, asked)
+    assert.equal(0, #agent:chat():messages())
+    assert.equal("Anew.", agent:run("Go.").text)
+    agent:close()
+    os.remove(path)
   end)
 
   it("ends all of them when a hook raises, and the agent is free for the next run", function()

@@ -227,7 +227,7 @@ end)
 
 describe("hostile text", function()
   local random = conversation.generator(20260731)
-  local messages_wanted = _VERSION == "Lua 5.4" and 100000 or 20000
+  local messages_wanted = 100000
 
   --- A conversation in which everything from outside is `fill()`.
   local function build(fill)

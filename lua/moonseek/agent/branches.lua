@@ -26,13 +26,13 @@ local function try_variant(twin, chosen)
   return { message = result.message, code = result.code }
 end
 
---- Runs all into `tried`, side by side.
+--- Runs all into `tried`, side by side; one that cannot be forked has failed.
 local function try_all(self, count, chosen, tried)
-  local functions, twins = {}, {}
+  local functions = {}
   for i = 1, count do
-    twins[i] = variant(self, i)
-    tried[i] = { twin = twins[i] }
-    functions[i] = function() tried[i] = try_variant(twins[i], chosen) end
+    local twin, message, code = problem.catch("EINVAL", variant, self, i)
+    tried[i] = { twin = twin, message = message, code = code }
+    if twin then functions[#functions + 1] = function() tried[i] = try_variant(twin, chosen) end end
   end
   together.run(functions, work.host(self))
 end
