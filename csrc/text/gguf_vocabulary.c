@@ -71,7 +71,7 @@ static ms_status add_control (size_t id, json_t *text, vocabulary_parts *parts, 
   return made ? MS_OK : fail_memory(err, sizeof(json_t *), types_key);
 }
 
-static ms_status add_text (const metadata *keys, size_t id, json_t *text, vocabulary_parts *parts, ms_error *err) {
+static ms_status add_token (const metadata *keys, size_t id, json_t *text, vocabulary_parts *parts, ms_error *err) {
   const char *spelling = json_string_value(text);
   const json_t *other = json_object_get(parts->vocab, spelling);
   if (other != NULL)
@@ -100,7 +100,8 @@ static ms_status read_tokens (const metadata *keys, vocabulary_parts *parts, ms_
       return fail(err, MS_EFORMAT, "%s: %s[%zu] is %lld, which no token of such a vocabulary is", keys->path, types_key,
                   id, (long long)type);
     TRY(make_string(keys, tokens_key, id, string, &text, err));
-    ms_status status = role == CONTROL ? add_control(id, text, parts, err) : add_text(keys, id, text, parts, err);
+    ms_status status = add_token(keys, id, text, parts, err);
+    if (status == MS_OK && role == CONTROL) status = add_control(id, text, parts, err);
     json_decref(text);
     TRY(status);
   }

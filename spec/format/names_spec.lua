@@ -40,6 +40,28 @@ describe("official_name", function()
     { "model.layers.10.self_attn.compressor.indexer.scorer.weights_proj.weight",
       "layers.10.attn.indexer.weights_proj.weight" },
     { "model.layers.10.mlp.shared_experts.up_proj.weight", "layers.10.ffn.shared_experts.w3.weight" },
+    -- GGUF
+    { "token_embd.weight", "embed.weight" },
+    { "output.weight", "head.weight" },
+    { "output_norm.weight", "norm.weight" },
+    { "output_hc_fn.weight", "hc_head_fn" },
+    { "hc_head_scale", "hc_head_scale" },
+    { "blk.10.attn_q_a.weight", "layers.10.attn.wq_a.weight" },
+    { "blk.10.attn_kv_a_norm.weight", "layers.10.attn.kv_norm.weight" },
+    { "blk.10.attn_kv_latent.weight", "layers.10.attn.wkv.weight" },
+    { "blk.10.attn_sinks.weight", "layers.10.attn.attn_sink" },
+    { "blk.10.hc_attn_fn.weight", "layers.10.hc_attn_fn" },
+    { "blk.10.hc_attn_fn", "layers.10.hc_attn_fn" },
+    { "blk.10.indexer.attn_q_b.weight", "layers.10.attn.indexer.wq_b.weight" },
+    { "blk.10.indexer_compressor_ape.weight", "layers.10.attn.indexer.compressor.ape" },
+    { "blk.10.indexer.compress_norm.weight", "layers.10.attn.indexer.compressor.norm.weight" },
+    { "blk.10.exp_probs_b.bias", "layers.10.ffn.gate.bias" },
+    { "blk.10.exp_probs_b", "layers.10.ffn.gate.bias" },
+    { "blk.0.ffn_gate_tid2eid.weight", "layers.0.ffn.gate.tid2eid" },
+    { "blk.43.nextn.eh_proj.weight", "layers.43.nextn.eh_proj.weight" },
+    { "blk.x.attn_q_a.weight", "blk.x.attn_q_a.weight" },
+    { "blk.1.attn_q_a.weight.weight", "layers.1.attn_q_a.weight.weight" },
+    { "blk.1.attn_q_a_extra.weight", "layers.1.attn_q_a_extra.weight" },
     -- words count as whole segments, in their place
     { "layers.1.attn.q_a_projection.weight", "layers.1.attn.q_a_projection.weight" },
     { "layers.1.embed_tokens.weight", "layers.1.embed_tokens.weight" },
@@ -60,6 +82,9 @@ describe("official_name", function()
     { "model.layers.3.mlp.experts.gate_up_proj.weight_scale_inv", { "layers.3.", "scale", "w1", "w3" } },
     { "layers.3.ffn.experts.down_proj.weight", { "layers.3.", "weight", "w2" } },
     { "layers.3.ffn.experts.down_proj_scale_inv", { "layers.3.", "scale", "w2" } },
+    { "blk.3.ffn_gate_exps.weight", { "layers.3.", "weight", "w1" } },
+    { "blk.3.ffn_up_exps.weight", { "layers.3.", "weight", "w3" } },
+    { "blk.3.ffn_down_exps.weight", { "layers.3.", "weight", "w2" } },
   }
   for _, row in ipairs(fused) do
     it(("divides %s"):format(row[1]), function()

@@ -160,4 +160,142 @@ describe("a GGUF model", function()
       assert.equal(1, assert(moonseek.probe(path)).ignored_tensors)
     end
   end)
+
+  describe("is refused", function()
+    --- By name, with what `change` did to the tensor `name`.
+    local function refuses(code, name, change, ...)
+      local path = tinystage(function(tensors)
+        for i, tensor in ipairs(tensors) do
+          if tensor.name == name and change(tensor) == false then table.remove(tensors, i) end
+        end
+      end)
+      local info, message, got = moonseek.probe(path)
+      assert.is_nil(info)
+      assert.equal(code, got, message)
+      for _, part in ipairs { path, ... } do
+        assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
+      end
+    end
+    local function remove() return false end
+
+    for stored, official in pairs { ["token_embd.weight"] = "embed.weight", ["output.weight"] = "head.weight",
+      ["output_norm.weight"] = "norm.weight", ["output_hc_base.weight"] = "hc_head_base",
+      ["blk.1.attn_compressor_ape.weight"] = "layers.1.attn.compressor.ape",
+      ["blk.2.exp_probs_b.bias"] = "layers.2.ffn.gate.bias",
+      ["blk.3.ffn_up_exps.weight"] = "layers.3.ffn.experts.0.w3.weight" } do
+      it("G21: without " .. stored, function() refuses("EFORMAT", stored, remove, official, "missing") end)
+    end
+
+    it("G21: with a transposed tensor", function()
+      refuses("EFORMAT", "blk.0.attn_kv.weight", function(tensor) tensor.shape = { 128, 96 } end,
+        "layers.0.attn.wkv.weight", "[128, 96]", "[96, 128]")
+    end)
+
+    it("G21: with a norm of two dimensions, or groups that are not the rows", function()
+      refuses("EFORMAT", "blk.0.attn_norm.weight", function(tensor) tensor.shape = { 1, 128 } end, "[1, 128]", "[128]")
+      refuses("EFORMAT", "blk.0.attn_output_a.weight", function(tensor) tensor.shape = { 2, 96, 64 } end, "[2, 96, 64]")
+    end)
+
+    it("G21: with fewer or more experts in one layer than the others have", function()
+      local function resize(experts)
+        return function(tensor)
+          local each = #tensor.bytes / tensor.shape[1]
+          tensor.bytes = tensor.bytes:rep(2):sub(1, experts * each)
+          tensor.shape = { experts, tensor.shape[2], tensor.shape[3] }
+        end
+      end
+      refuses("EFORMAT", "blk.2.ffn_gate_exps.weight", resize(3), "layers.2.ffn.experts.3.w1.weight", "missing")
+      refuses("EFORMAT", "blk.2.ffn_gate_exps.weight", resize(5), "layers.2.ffn.experts.4.w1.weight",
+        "deepseek4.expert_count is 4")
+    end)
+
+    it("G21: with merged experts that are no [experts, rows, columns]", function()
+      refuses("EFORMAT", "blk.2.ffn_down_exps.weight", function(tensor)
+        tensor.shape = { tensor.shape[1] * tensor.shape[2], tensor.shape[3] }
+      end, "blk.2.ffn_down_exps.weight")
+    end)
+
+    it("G21: with two spellings of one tensor", function()
+      local path = tinystage(function(tensors)
+        tensors[#tensors + 1] = { name = "blk.0.attn_kv_latent.weight", type = "F32", shape = { 1 }, bytes = "xxxx" }
+      end)
+      local _, message = moonseek.probe(path)
+      assert.truthy(message:find("'blk.0.attn_kv.weight' and 'blk.0.attn_kv_latent.weight' are two spellings", 1, true),
+        message)
+    end)
+
+    it("G24: with hash routes to experts that do not exist", function()
+      for value, text in pairs { [4] = "token 3 to expert 4, there are 4", [-1] = "token 3 to expert -1" } do
+        refuses("EFORMAT", "blk.1.ffn_gate_tid2eid.weight", function(tensor)
+          tensor.bytes = tensor.bytes:sub(1, 28) .. gguf.integer(value, 4) .. tensor.bytes:sub(33)
+        end, "layers.1.ffn.gate.tid2eid", text)
+      end
+    end)
+
+    it("G24: with hash routes of another type or shape", function()
+      refuses("EFORMAT", "blk.1.ffn_gate_tid2eid.weight", function(tensor) tensor.type = "F32" end,
+        "no I64 or I32 [192, 2]")
+      refuses("EFORMAT", "blk.1.ffn_gate_tid2eid.weight", function(tensor) tensor.shape = { 2, 192 } end,
+        "no I64 or I32 [192, 2]")
+    end)
+
+    local damaged = {
+      { "blk.1.attn_compressor_kv.weight", "\192\127", "a NaN in BF16", "layers.1.attn.compressor.wkv.weight" },
+      { "blk.0.hc_attn_fn.weight", "\0\0\128\127", "an infinity in F32", "layers.0.hc_attn_fn" },
+      { "blk.2.ffn_up_exps.weight", "\192\127", "a NaN in an expert", "layers.2.ffn.experts.0.w3.weight" },
+    }
+    for _, case in ipairs(damaged) do
+      it("G22: with check = true for " .. case[3], function()
+        local path = tinystage(function(tensors)
+          for _, tensor in ipairs(tensors) do
+            if tensor.name == case[1] then tensor.bytes = case[2] .. tensor.bytes:sub(#case[2] + 1) end
+          end
+        end)
+        assert(moonseek.open { path = path, numerics = "exact" }):close()
+        local engine, message, code = moonseek.open { path = path, numerics = "exact", check = true }
+        assert.is_nil(engine)
+        assert.equal("EFORMAT", code)
+        assert.truthy(message:find(case[4], 1, true), message)
+      end)
+    end
+  end)
+
+  it("G21: reports tensors that it has no use for, and works", function()
+    local path = tinystage(function(tensors)
+      for _, name in ipairs { "blk.9.nextn.enorm.weight", "mtp.0.attn_q_a.weight", "v.patch.weight",
+        "blk.0.exp_probs_b" } do
+        tensors[#tensors + 1] = { name = name, type = "F32", shape = { 1 }, bytes = "xxxx" }
+      end
+    end)
+    assert.equal(4, assert(moonseek.probe(path)).ignored_tensors)
+  end)
+
+  it("is another model than one whose tokenizer or numbers differ", function()
+    local entries, config = model.entries("tiny"), model.config("tiny")
+    local function write(file, options, change)
+      local tensors = model.tensors(entries)
+      if change then change(tensors) end
+      return put(gguf.encode(model.keys(config, options), tensors), file)
+    end
+    local saved = folder .. "/saved"
+    local engine = assert(moonseek.open { path = write("a.gguf") })
+    local session = assert(engine:session { context = 64 })
+    assert(session:sync { 5, 6, 7 })
+    assert(session:generate { max_tokens = 1, ignore_eos = true })
+    assert(session:save(saved))
+    engine:close()
+    local function code(path)
+      local other = assert(moonseek.open { path = path })
+      local loaded, _, got = other:load_session(saved)
+      if loaded then loaded:close() end
+      other:close()
+      return got
+    end
+    assert.is_nil(code(write("b.gguf")))
+    assert.equal("EMODEL", code(write("c.gguf", { with = { ["tokenizer.ggml.merges"] = { "array",
+      { "string", { "h e" } } } } })))
+    assert.equal("EMODEL", code(write("d.gguf", nil, function(tensors)
+      tensors[1].bytes = "\0\0" .. tensors[1].bytes:sub(3)
+    end)))
+  end)
 end)
