@@ -16,6 +16,8 @@ while len(values) < 800:
     if value == value and abs(value) != float("inf"):
         values.append(value)
 values += [round(random.uniform(-1e6, 1e6), random.randint(0, 8)) for _ in range(200)]
+# exactly between two texts of 16 or 17 digits: the even one is written
+values += [random.randrange(2 ** 49, 2 ** 51) + random.choice([0.25, 0.75]) for _ in range(200)]
 
 with open(os.path.join(os.path.dirname(os.path.abspath(__file__)), "floats.txt"), "w") as out:
     for value in values:

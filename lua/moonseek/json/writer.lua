@@ -21,13 +21,24 @@ function writer.escape(text)
   return (text:gsub('[%z\1-\31"\\]', escapes))
 end
 
+local halves_up = format("%.0e", 2.5) == "3e+00"     -- LuaJIT, where C takes the even one of two
+
+--- The first `count` digits of a positive number, rounded, a half to the even one; and the exponent of the first.
+local function rounded(value, count)
+  local whole, rest, exponent = format("%." .. (count - 1) .. "e", value):match("^(%d)%D?(%d*)e([+-]%d+)$")
+  if not halves_up then return whole .. rest, tonumber(exponent) end
+  local first, others, power = format("%.60e", value):match("^(%d)%D(%d*)e([+-]%d+)$")
+  local exact = first .. others
+  if not exact:find("^50*$", count + 1) or exact:byte(count) % 2 == 1 then return whole .. rest, tonumber(exponent) end
+  return exact:sub(1, count), tonumber(power)
+end
+
 --- The digits (d[.ddd] as a string of digits) and decimal exponent of the shortest text that is read as `value`, of
 -- these the nearest to it. A power of two may have a shorter one on its wider side, which %e does not find.
 local function shortest_digits(value)
   local normal = value >= 2.2250738585072014e-308
   for count = normal and 15 or 1, 17 do
-    local whole, rest, exponent = format("%." .. (count - 1) .. "e", value):match("^(%d)%D?(%d*)e([+-]%d+)$")
-    local digits, power = whole .. rest, tonumber(exponent)
+    local digits, power = rounded(value, count)
     local raised = digits:gsub("([0-8])(9*)$", function(digit, nines)
       return format("%d", digit + 1) .. ("0"):rep(#nines)
     end)

@@ -86,7 +86,7 @@ describe("documents.read", function()
       local bin = folder .. "/bin"
       os.execute(("rm -rf '%s'; mkdir '%s'"):format(bin, bin))
       for name in support.interpreter():gmatch("[^%s=]+") do
-        os.execute(("ln -s $(command -v %s) '%s' 2>/dev/null"):format(name, bin))
+        os.execute(("path=$(command -v %s) && ln -s \"$path\" '%s' 2>/dev/null"):format(name, bin))
       end
       if tool then
         local at = ("%s/%s"):format(bin, program or "pdftotext")
