@@ -171,6 +171,12 @@ bench-million: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/million.lua
 
+##  make bench-kernels   products of every stored type with one row: GB of weights a second of CPU time (a minute)
+.PHONY: bench-kernels
+bench-kernels: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
+	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/kernels.lua
+
 ##  make bench-decode   four layers of V4-Flash, random weights (4 GB on disk): decoding against the memory's speed
 .PHONY: bench-decode
 bench-decode: needed

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "../../csrc/base/number.h"
@@ -103,12 +104,15 @@ static void product_int8 (const cpu_kernels *kernels, const weight *w, const flo
   const size_t blocks = w->columns / CPU_BLOCK;
   int8_t *codes = malloc(rows * w->columns);
   float *scales = malloc(rows * blocks * sizeof *scales);
+  int16_t *sums = malloc(2 * rows * blocks * sizeof *sums);
   for (size_t r = 0; r < rows; r++)
-    kernels->to_int8(x + r * w->columns, w->columns, codes + r * w->columns, scales + r * blocks);
-  const cpu_int8_rows q = { codes, scales, w->columns };
-  kernels->product_int8(w, 0, w->rows, &q, rows, out, w->rows);
+    kernels->to_int8(x + r * w->columns, w->columns, codes + r * w->columns, scales + r * blocks,
+                     sums + 2 * r * blocks);
+  const cpu_int8_rows q = { codes, scales, sums, w->columns };
+  kernels->product_int8[w->encoding](w, 0, w->rows, &q, rows, out, w->rows);
   free(codes);
   free(scales);
+  free(sums);
 }
 
 /* kernel_product(level, weight, x, ["int8"]) -> out [rows of x, rows of the weight] */
@@ -140,7 +144,7 @@ static int kernel_product (lua_State *L) {
   return 1;
 }
 
-/* kernel_to_int8(level, x) -> codes, scales */
+/* kernel_to_int8(level, x) -> codes, scales, packed int16 sums of half blocks */
 static int kernel_to_int8 (lua_State *L) {
   const cpu_kernels *kernels = check_level(L, 1);
   size_t count;
@@ -148,10 +152,12 @@ static int kernel_to_int8 (lua_State *L) {
   const size_t blocks = (count + CPU_BLOCK - 1) / CPU_BLOCK;
   int8_t *codes = lua_newuserdata(L, blocks * CPU_BLOCK);
   float *scales = push_array(L, blocks);
-  kernels->to_int8(x, count, codes, scales);
+  int16_t *sums = lua_newuserdata(L, 2 * blocks * sizeof *sums);
+  kernels->to_int8(x, count, codes, scales, sums);
   lua_pushlstring(L, (const char *)codes, blocks * CPU_BLOCK);
   lua_pushlstring(L, (const char *)scales, blocks * sizeof *scales);
-  return 2;
+  lua_pushlstring(L, (const char *)sums, 2 * blocks * sizeof *sums);
+  return 3;
 }
 
 /* kernel_decode(level, "e4m3" | "bf16", codes, scale) -> values */
@@ -288,6 +294,57 @@ static int kernel_blocks (lua_State *L) {
   return 1;
 }
 
+static double thread_seconds (void) {
+  struct timespec now;
+  clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now);
+  return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+/*
+** kernel_speed(level, weight, count, rows, passes, ["int8"]) -> CPU seconds of the quickest pass over `count` copies of
+** the weight, one behind the other, with `rows` rows of activations
+*/
+static int kernel_speed (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  weight w = check_weight(L, 2);
+  const size_t count = (size_t)luaL_checkinteger(L, 3), rows = (size_t)luaL_checkinteger(L, 4), columns = w.columns;
+  const size_t passes = (size_t)luaL_checkinteger(L, 5), blocks = columns / CPU_BLOCK;
+  const int int8 = lua_toboolean(L, 6);
+  float *x = push_array(L, rows * columns), *out = push_array(L, rows * w.rows), *x_scales = push_array(L, rows * blocks);
+  int8_t *codes = lua_newuserdata(L, rows * columns);
+  int16_t *sums = lua_newuserdata(L, 2 * rows * blocks * sizeof *sums);
+  size_t bytes, scale_bytes = 0;
+  lua_getfield(L, 2, "bytes");
+  lua_tolstring(L, -1, &bytes);
+  lua_getfield(L, 2, "scales");
+  if (w.scales != NULL) lua_tolstring(L, -1, &scale_bytes);
+  uint8_t *data = malloc(count * (bytes + scale_bytes) + 1);
+  if (data == NULL) return luaL_error(L, "no memory");
+  for (size_t i = 0; i < count; i++) {
+    memcpy(data + i * bytes, w.data, bytes);
+    if (w.scales != NULL) memcpy(data + count * bytes + i * scale_bytes, w.scales, scale_bytes);
+  }
+  for (size_t i = 0; i < rows * columns; i++) x[i] = (float)(i * 7919 % 2001) / 1000.0f - 1.0f;
+  for (size_t r = 0; r < rows; r++)
+    kernels->to_int8(x + r * columns, columns, codes + r * columns, x_scales + r * blocks, sums + 2 * r * blocks);
+  const cpu_int8_rows q = { codes, x_scales, sums, columns };
+  double least = 0;
+  for (size_t pass = 0; pass < passes; pass++) {
+    const double start = thread_seconds();
+    for (size_t i = 0; i < count; i++) {
+      w.data = data + i * bytes;
+      if (w.scales != NULL) w.scales = data + count * bytes + i * scale_bytes;
+      if (int8) kernels->product_int8[w.encoding](&w, 0, w.rows, &q, rows, out, w.rows);
+      else kernels->product[w.encoding](&w, 0, w.rows, x, columns, rows, out, w.rows);
+    }
+    const double seconds = thread_seconds() - start;
+    if (pass == 0 || seconds < least) least = seconds;
+  }
+  free(data);
+  lua_pushnumber(L, least);
+  return 1;
+}
+
 /* {== The pool =================================================================================== */
 
 enum { TASKS_LIMIT = 4096 };
@@ -406,7 +463,8 @@ static const luaL_Reg functions[] = {
   { "kernel_to_int8", kernel_to_int8 }, { "kernel_decode", kernel_decode }, { "kernel_sum", kernel_sum },
   { "kernel_elements", kernel_elements },
   { "kernel_rows", kernel_rows }, { "decode_codes", decode_codes }, { "round_to", round_to },
-  { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "kernel_blocks", kernel_blocks }, { "pool_run", pool_run },
+  { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "kernel_blocks", kernel_blocks },
+  { "kernel_speed", kernel_speed }, { "pool_run", pool_run },
   { "pool_fork", pool_fork }, { "pool_flushed", pool_flushed }, { NULL, NULL }
 };
 

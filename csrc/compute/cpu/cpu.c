@@ -126,7 +126,7 @@ typedef struct product_job {
   float *out;
   size_t out_stride;
   float *panels;                   /* OpenBLAS: [threads, block, columns] */
-  const cpu_int8_rows *codes;      /* FP4 times int8 */
+  const cpu_int8_rows *codes;      /* integer codes times int8 */
 } product_job;
 
 /* Task i: its outputs among those of its group. */
@@ -152,8 +152,8 @@ static void int8_task (void *context, size_t i, size_t worker) {
   const product_job *job = context;
   const product_task task = task_of(job, i);
   (void)worker;
-  job->cpu->kernels->product_int8(job->w, task.first, task.count, job->codes, job->rows,
-                                  job->out + task.first, job->out_stride);
+  job->cpu->kernels->product_int8[job->w->encoding](job->w, task.first, task.count, job->codes, job->rows,
+                                                    job->out + task.first, job->out_stride);
 }
 
 static void blas_task (void *context, size_t i, size_t worker) {

@@ -41,13 +41,18 @@ ms_status cpu_product_rows (cpu_backend *cpu, const weight *w, size_t from, size
 ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups, const float *x,
                                size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err);
 /*
-** FP4 times int8, the product of `fast` for integer-coded weights: out [rows, w->rows]. x as product_int8 of
-** kernels.h takes it.
+** Integer codes times int8, the product of `fast` for weights that cpu_takes_codes: out [rows, w->rows]. x as
+** product_int8 of kernels.h takes it.
 */
 ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, const cpu_int8_rows *x, size_t rows,
                             float *out, size_t out_stride, ms_error *err);
 
-/* MS_EUNSUPPORTED for tiles the kernels do not know: FP8 has 128 columns a tile, FP4 32, all whole. */
+/* Are activations int8 for the products of w? */
+static inline int cpu_takes_codes (const cpu_backend *cpu, const weight *w) {
+  return cpu->base.numerics == MS_FAST && cpu->kernels->product_int8[w->encoding] != NULL;
+}
+
+/* MS_EUNSUPPORTED for tiles the kernels do not know: FP8 has 128 columns a tile, FP4 32, and blocks, all whole. */
 ms_status cpu_check_weight (const weight *w, ms_error *err);
 
 /* Row `row` of w as float32, out [w->columns]. */
@@ -60,7 +65,7 @@ void cpu_round_fp8 (const cpu_backend *cpu, float *x, size_t columns);
 
 /* x for a product with FP8 or FP4 weights: in `reference` a rounded copy in scratch slot `slot`, else x. */
 ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *rounded, ms_error *err);
-/* x as int8 codes and scales in scratch slot `slot`. */
+/* x as int8 codes, scales and sums in scratch slot `slot`. */
 ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, cpu_int8_rows *codes, ms_error *err);
 
 /* Each file of stages fills in its entries. */

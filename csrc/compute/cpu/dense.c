@@ -141,30 +141,32 @@ ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *r
   return MS_OK;
 }
 
-typedef struct int8_job { const cpu_backend *cpu; const tensor *x; int8_t *codes; float *scales; } int8_job;
+typedef struct int8_job {
+  const cpu_backend *cpu; const tensor *x; int8_t *codes; float *scales; int16_t *sums;
+} int8_job;
 
 static void int8_row (void *context, size_t r, size_t worker) {
   const int8_job *job = context;
-  const size_t blocks = blocks_of(job->x->columns, CPU_BLOCK);
+  const size_t first = r * blocks_of(job->x->columns, CPU_BLOCK);
   (void)worker;
-  job->cpu->kernels->to_int8(job->x->data + r * job->x->columns, job->x->columns,
-                             job->codes + r * blocks * CPU_BLOCK, job->scales + r * blocks);
+  job->cpu->kernels->to_int8(job->x->data + r * job->x->columns, job->x->columns, job->codes + first * CPU_BLOCK,
+                             job->scales + first, job->sums + 2 * first);
 }
 
 ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, cpu_int8_rows *codes, ms_error *err) {
   const size_t blocks = x->rows * blocks_of(x->columns, CPU_BLOCK);
-  uint8_t *space = cpu_scratch(cpu, slot, blocks * (CPU_BLOCK + sizeof(float)), err);
-  if (space == NULL) return MS_ENOMEM;
-  int8_job job = { .cpu = cpu, .x = x, .scales = (float *)(void *)space,
-                   .codes = (int8_t *)space + blocks * sizeof(float) };
+  float *scales = cpu_scratch(cpu, slot, blocks * CPU_INT8_BLOCK_BYTES, err);
+  if (scales == NULL) return MS_ENOMEM;
+  int8_job job = { .cpu = cpu, .x = x, .scales = scales, .sums = (int16_t *)(void *)(scales + blocks) };
+  job.codes = (int8_t *)(job.sums + 2 * blocks);
   cpu_pool_run(cpu->pool, x->rows, int8_row, &job);
-  *codes = (cpu_int8_rows){ .codes = job.codes, .scales = job.scales, .columns = x->columns };
+  *codes = (cpu_int8_rows){ job.codes, job.scales, job.sums, x->columns };
   return MS_OK;
 }
 
 static ms_status linear (backend *be, const weight *w, const tensor *x, tensor *out, ms_error *err) {
   cpu_backend *cpu = cpu_of(be);
-  if (be->numerics == MS_FAST && w->encoding == WEIGHT_FP4) {
+  if (cpu_takes_codes(cpu, w)) {
     cpu_int8_rows codes;
     TRY(cpu_int8_of(cpu, 0, x, &codes, err));
     return cpu_product_int8(cpu, w, &codes, x->rows, out->data, out->columns, err);

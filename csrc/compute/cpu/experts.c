@@ -112,7 +112,7 @@ static ms_status route (backend *be, const router *r, const int32_t *tokens, con
 
 /* {== The work of a step ========================================================================= */
 
-/* Rows of activations in the forms the products take; `codes` only in `fast`, for FP4 weights. */
+/* Rows of activations in the forms the products take; `codes` only for weights that take them. */
 typedef struct operand {
   const float *values;             /* [rows, columns] */
   cpu_int8_rows codes;
@@ -138,20 +138,17 @@ typedef struct experts_job {
   size_t coded;                    /* hidden width of the experts whose w2 takes codes; 0: none does */
   int8_t *h_codes;                 /* [pairs, coded], and their scales */
   float *h_scales;
+  int16_t *h_sums;
   uint8_t *gathered;               /* [threads, gathered_bytes] */
   size_t gathered_bytes;
   tensor *out;
 } experts_job;
 
-static int takes_codes (const cpu_backend *cpu, const weight *w) {
-  return cpu->base.numerics == MS_FAST && w->encoding == WEIGHT_FP4;
-}
-
 /* Outputs first .. first + count of w for `rows` rows that lie one behind the other. */
 static void product_of (const cpu_backend *cpu, const weight *w, size_t first, size_t count,
                         const operand *x, size_t rows, float *out, size_t out_stride) {
-  if (takes_codes(cpu, w))
-    cpu->kernels->product_int8(w, first, count, &x->codes, rows, out, out_stride);
+  if (cpu_takes_codes(cpu, w))
+    cpu->kernels->product_int8[w->encoding](w, first, count, &x->codes, rows, out, out_stride);
   else
     cpu->kernels->product[w->encoding](w, first, count, x->values, x->columns, rows, out, out_stride);
 }
@@ -175,22 +172,25 @@ static operand gather_values (const experts_job *job, const pair *pairs, size_t 
 
 static operand gather_codes (const experts_job *job, const pair *pairs, size_t count, uint8_t *space) {
   const cpu_int8_rows *u = &job->u.codes;
-  const size_t columns = u->columns, blocks = columns / CPU_BLOCK;   /* FP4: whole blocks */
+  const size_t columns = u->columns, blocks = columns / CPU_BLOCK;   /* whole blocks */
   float *scales = (float *)(void *)space;
-  int8_t *to = (int8_t *)(scales + count * blocks);
+  int16_t *sums = (int16_t *)(void *)(scales + count * blocks);
+  int8_t *to = (int8_t *)(sums + 2 * count * blocks);
   operand x = { .columns = columns, .codes = { u->codes + pairs[0].row * columns,
-                                               u->scales + pairs[0].row * blocks, columns } };
+                                               u->scales + pairs[0].row * blocks,
+                                               u->sums + pairs[0].row * 2 * blocks, columns } };
   if (together(pairs, count)) return x;
   for (size_t i = 0; i < count; i++) {
     memcpy(scales + i * blocks, u->scales + pairs[i].row * blocks, blocks * sizeof(float));
+    memcpy(sums + i * 2 * blocks, u->sums + pairs[i].row * 2 * blocks, 2 * blocks * sizeof *sums);
     memcpy(to + i * columns, u->codes + pairs[i].row * columns, columns);
   }
-  x.codes = (cpu_int8_rows){ to, scales, columns };
+  x.codes = (cpu_int8_rows){ to, scales, sums, columns };
   return x;
 }
 
 static operand gather (const experts_job *job, const weight *w, const pair *pairs, size_t count, uint8_t *space) {
-  return takes_codes(job->cpu, w) ? gather_codes(job, pairs, count, space)
+  return cpu_takes_codes(job->cpu, w) ? gather_codes(job, pairs, count, space)
                                   : gather_values(job, pairs, count, space);
 }
 
@@ -207,9 +207,10 @@ static void finish_hidden (const experts_job *job, const weight *w2, size_t p, s
   cpu->kernels->scale(h, job->pairs[p].weight, count);
   cpu_round_bf16(cpu, h, count);
   cpu_round_fp8(cpu, h, count);
-  if (takes_codes(cpu, w2))
+  if (cpu_takes_codes(cpu, w2))
     cpu->kernels->to_int8(h, count, job->h_codes + p * job->coded + first,
-                          job->h_scales + (p * job->coded + first) / CPU_BLOCK);
+                          job->h_scales + (p * job->coded + first) / CPU_BLOCK,
+                          job->h_sums + (p * job->coded + first) / CPU_HALF_BLOCK);
 }
 
 static void up_task (void *context, size_t i, size_t worker) {
@@ -227,7 +228,7 @@ static void up_task (void *context, size_t i, size_t worker) {
     uint8_t *space = job->gathered + worker * job->gathered_bytes;
     operand x = gather(job, &e->w1, job->pairs + p, rows, space);
     product_of(job->cpu, &e->w1, first, count, &x, rows, gate[0], HIDDEN_A_TASK);
-    if (takes_codes(job->cpu, &e->w3) != takes_codes(job->cpu, &e->w1))
+    if (cpu_takes_codes(job->cpu, &e->w3) != cpu_takes_codes(job->cpu, &e->w1))
       x = gather(job, &e->w3, job->pairs + p, rows, space);
     product_of(job->cpu, &e->w3, first, count, &x, rows, up[0], HIDDEN_A_TASK);
     for (size_t r = 0; r < rows; r++) finish_hidden(job, &e->w2, p + r, first, count, gate[r], up[r]);
@@ -240,7 +241,8 @@ static void up_task (void *context, size_t i, size_t worker) {
 static operand hidden_of (const experts_job *job, size_t p) {
   return (operand){
     .values = job->h + p * job->hidden, .columns = job->hidden,
-    .codes = { job->h_codes + p * job->coded, job->h_scales + p * job->coded / CPU_BLOCK, job->coded },
+    .codes = { job->h_codes + p * job->coded, job->h_scales + p * job->coded / CPU_BLOCK,
+               job->h_sums + p * job->coded / CPU_HALF_BLOCK, job->coded },
   };
 }
 
@@ -302,8 +304,8 @@ static ms_status check_experts (const experts_job *job, const tensor *u, ms_erro
     for (size_t i = 0; i < 3; i++) {
       TRY(cpu_check_weight(parts[i], err));
       const size_t columns = i == 1 ? job->coded : u->columns;
-      if (takes_codes(job->cpu, parts[i]) && parts[i]->columns != columns)
-        return fail(err, MS_EUNSUPPORTED, "%s: %zu columns where other FP4 experts have %zu", parts[i]->name,
+      if (cpu_takes_codes(job->cpu, parts[i]) && parts[i]->columns != columns)
+        return fail(err, MS_EUNSUPPORTED, "%s: %zu columns where other experts have %zu", parts[i]->name,
                     parts[i]->columns, columns);
     }
   }
@@ -319,7 +321,8 @@ static ms_status make_room (cpu_backend *cpu, experts_job *job, size_t experts, 
   const size_t sizes[] = {
     (experts + 1) * sizeof(size_t), (experts + 1) * sizeof(pair_group), job->pair_count * sizeof(pair),
     job->pair_count * job->hidden * sizeof(float), job->pair_count * job->coded,
-    job->pair_count * job->coded / CPU_BLOCK * sizeof(float), job->gathered_bytes * cpu_pool_threads(cpu->pool),
+    job->pair_count * job->coded / CPU_BLOCK * sizeof(float),
+    job->pair_count * job->coded / CPU_HALF_BLOCK * sizeof(int16_t), job->gathered_bytes * cpu_pool_threads(cpu->pool),
   };
   enum { PARTS = sizeof sizes / sizeof sizes[0] };
   uint8_t *parts[PARTS], *space;
@@ -336,7 +339,8 @@ static ms_status make_room (cpu_backend *cpu, experts_job *job, size_t experts, 
   job->h = (float *)(void *)parts[3];
   job->h_codes = (int8_t *)parts[4];
   job->h_scales = (float *)(void *)parts[5];
-  job->gathered = parts[6];
+  job->h_sums = (int16_t *)(void *)parts[6];
+  job->gathered = parts[7];
   return MS_OK;
 }
 
@@ -352,8 +356,8 @@ static ms_status experts (backend *be, const expert_set *set, const tensor *u, c
   for (size_t i = 0; i <= set->count; i++) {
     const expert *e = i < set->count ? &set->routed[i] : &set->shared;
     if (e->w1.rows > job.hidden) job.hidden = e->w1.rows;
-    if (takes_codes(cpu, &e->w2)) job.coded = e->w2.columns;
-    codes |= takes_codes(cpu, &e->w1) | takes_codes(cpu, &e->w3);
+    if (cpu_takes_codes(cpu, &e->w2)) job.coded = e->w2.columns;
+    codes |= cpu_takes_codes(cpu, &e->w1) | cpu_takes_codes(cpu, &e->w3);
   }
   job.hidden_tasks = blocks_of(job.hidden, HIDDEN_A_TASK);
   job.gathered_bytes = blocks_of(ROWS_AT_ONCE * u->columns * sizeof(float), 64) * 64;

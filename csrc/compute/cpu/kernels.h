@@ -14,14 +14,15 @@
 
 #include "../backend.h"
 
-enum { CPU_LANES = 16, CPU_BLOCK = 32 };   /* CPU_BLOCK: values that share an int8 or FP4 scale */
+enum { CPU_LANES = 16, CPU_BLOCK = 32, CPU_HALF_BLOCK = 16 };   /* CPU_BLOCK: values that share an int8 or FP4 scale */
 
 /*
-** Activations as int8 in blocks of 32: value = code * scale of its block. For integer-coded weights. A block
-** holds the codes of its 16 even values, then of its odd ones: so lie the nibbles of FP4, low before high. Rows
-** lie one behind the other, each of whole blocks.
+** Activations as int8 in blocks of 32: value = code * scale of its block. For integer-coded weights, some of which
+** take the sums of codes, one a half block, besides. Rows lie one behind the other, each of whole blocks.
 */
-typedef struct cpu_int8_rows { const int8_t *codes; const float *scales; size_t columns; } cpu_int8_rows;
+typedef struct cpu_int8_rows {
+  const int8_t *codes; const float *scales; const int16_t *sums; size_t columns;
+} cpu_int8_rows;
 
 /*
 ** Query heads of the indexer, `width` values each: doubled E2M1 codes, and for every block of 32 half its
@@ -30,6 +31,8 @@ typedef struct cpu_int8_rows { const int8_t *codes; const float *scales; size_t 
 typedef struct cpu_index_queries {
   const int8_t *codes; const float *scales; const int32_t *sums; size_t width;
 } cpu_index_queries;
+
+enum { CPU_INT8_BLOCK_BYTES = CPU_BLOCK + sizeof(float) + 2 * sizeof(int16_t) };   /* of a block's codes, scale, sums */
 
 typedef struct cpu_kernels {
   const char *name;                        /* "scalar", "avx2", "avx512" */
@@ -47,12 +50,16 @@ typedef struct cpu_kernels {
   void (*decode_blocks) (const weight *w, size_t row, float *out);
 
   /*
-  ** The same for integer-coded weights (FP4, as doubled integers). Block b, value i of it: lane
-  ** 4 * (b mod 4) + i / 8 receives float(sum of its eight integer products) * (weight scale * x scale / 2)
-  ** by fused multiply-add, blocks ascending.
+  ** The same for integer-coded weights; NULL for others, and for those without integer products as yet.
+  ** FP4, as doubled integers: block b, value i of it: lane 4 * (b mod 4) + i / 8 receives float(sum of its
+  ** eight integer products) * (weight scale * x scale / 2) by fused multiply-add, blocks ascending.
+  ** GGML's blocks: sum b mod 4 of an output's four receives, blocks of 32 ascending, by fused multiply-add
+  ** float(sum of the integer products) * (weight scale * x scale), then, where the type has mins, float(integer
+  ** min times the sum of x) * (-m * x scale). Half blocks with scales of their own are joined as integers. The
+  ** result is (0 + 2) + (1 + 3). A partial superblock ends in zeros.
   */
-  void (*product_int8) (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows,
-                        float *out, size_t out_stride);
+  void (*product_int8[WEIGHT_ENCODINGS]) (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x,
+                                          size_t rows, float *out, size_t out_stride);
   /*
   ** out[r * out_stride + k] = query head r times key k of groups x 16 keys (layout: rows.h). Over the blocks
   ** of 32, ascending, from 0: float(sum of the integer products) * (key scale / 2 * query scale), fused.
@@ -65,10 +72,10 @@ typedef struct cpu_kernels {
   */
   void (*sum_relu) (const float *x, size_t stride, const float *factors, size_t rows, float *out, size_t count);
   /*
-  ** x [columns] to int8 codes and a scale a block: max|x| / 127, code = rint(x / scale). A partial last block
-  ** is filled with zeros. A block with a NaN or an infinity gets the scale NaN.
+  ** x [columns] to int8 codes, a scale a block: max|x| / 127, code = rint(x / scale), and sums of the codes of half
+  ** blocks. A partial last block is filled with zeros. A block with a NaN or an infinity gets the scale NaN.
   */
-  void (*to_int8) (const float *x, size_t columns, int8_t *codes, float *scales);
+  void (*to_int8) (const float *x, size_t columns, int8_t *codes, float *scales, int16_t *sums);
 
   float (*dot) (const float *a, const float *b, size_t count);
   float (*sum_squares) (const float *x, size_t count);

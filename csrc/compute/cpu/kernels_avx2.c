@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels_lanes.h"
+#include "blocks_plain.h"
 
 #define LEVEL cpu_kernels_avx2
 #define LEVEL_NAME "avx2"
@@ -155,8 +156,15 @@ ALWAYS_INLINE __m256i fp4_shifted (__m256i codes) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(FP4_SHIFTED)), codes);
 }
 
+/* The even values of a block, then the odd ones. */
+ALWAYS_INLINE __m256i apart (__m256i block) {
+  const __m128i order = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  return _mm256_permute4x64_epi64(_mm256_shuffle_epi8(block, _mm256_broadcastsi128_si256(order)), 0xD8);
+}
+
 ALWAYS_INLINE int8_quad int8_load_quad (const int8_t *codes) {
-  const __m256i a = load_32(codes), b = load_32(codes + 32), c = load_32(codes + 64), d = load_32(codes + 96);
+  const __m256i a = apart(load_32(codes)), b = apart(load_32(codes + 32));
+  const __m256i c = apart(load_32(codes + 64)), d = apart(load_32(codes + 96));
   return (int8_quad){ _mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31),
                       _mm256_permute2x128_si256(c, d, 0x20), _mm256_permute2x128_si256(c, d, 0x31) };
 }
@@ -208,7 +216,145 @@ ALWAYS_INLINE __m256i dot_of_8 (__m256i w, __m256i x) {
   return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
 }
 
-/* Keys of the indexer: a lane is a key, four of its values a step. */
+/* {== Integer products of GGML's blocks (kernels_int8.h) ========================================== */
+
+typedef struct two_halves byte_lanes, int_lanes;
+
+ALWAYS_INLINE byte_lanes codes_two (const int8_t *first, const int8_t *second) {
+  return (byte_lanes){ load_32(first), load_32(second) };
+}
+
+ALWAYS_INLINE byte_lanes codes_load (const int8_t *x) { return codes_two(x, x + CPU_BLOCK); }
+
+ALWAYS_INLINE __m256i e2m1_of_block (const uint8_t *q) {
+  const __m256i both = _mm256_broadcastsi128_si256(load_16(q)), shift = _mm256_setr_epi64x(0, 0, 4, 4);
+  const __m256i nibble = _mm256_and_si256(_mm256_srlv_epi64(both, shift), _mm256_set1_epi8(15));
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(FP4_DOUBLED)), nibble);
+}
+
+ALWAYS_INLINE byte_lanes codes_e2m1 (const uint8_t *first, const uint8_t *second) {
+  return (byte_lanes){ e2m1_of_block(first), e2m1_of_block(second) };
+}
+
+ALWAYS_INLINE byte_lanes codes_nibbles (const uint8_t *q) {
+  const __m256i both = load_32(q), low = _mm256_set1_epi8(15);
+  return (byte_lanes){ _mm256_and_si256(both, low), _mm256_and_si256(_mm256_srli_epi16(both, 4), low) };
+}
+
+ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
+  const __m256i low = _mm256_set1_epi8(3), a = _mm256_srl_epi16(load_32(q), _mm_cvtsi64_si128((int64_t)shift));
+  return (byte_lanes){ _mm256_and_si256(a, low), _mm256_and_si256(_mm256_srli_epi16(a, 2), low) };
+}
+
+ALWAYS_INLINE __m256i grid_of_block (const uint8_t *q, uint32_t signs) {
+  const uint64_t *grid = iq2_xxs_grid;
+  const __m256i magnitudes = _mm256_setr_epi64x((int64_t)grid[q[0]], (int64_t)grid[q[1]], (int64_t)grid[q[2]],
+                                                (int64_t)grid[q[3]]);
+  const __m256i group = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
+  const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
+  const __m256i found = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)signs), group), bit);
+  const __m256i minus = _mm256_cmpeq_epi8(found, bit);
+  return _mm256_sub_epi8(_mm256_xor_si256(magnitudes, minus), minus);
+}
+
+ALWAYS_INLINE byte_lanes codes_grid (const uint8_t *first, const uint8_t *second, uint64_t signs) {
+  return (byte_lanes){ grid_of_block(first, (uint32_t)signs), grid_of_block(second, (uint32_t)(signs >> 32)) };
+}
+
+ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }
+
+ALWAYS_INLINE int_lanes sums_zero (void) { return (int_lanes){ _mm256_setzero_si256(), _mm256_setzero_si256() }; }
+
+ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
+  (void)x;
+  return sums_zero();
+}
+
+/* 2 * 15 * 127 fits the sixteen bits between the steps. */
+ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
+  (void)start;
+  return (int_lanes){ dot_of_8(w.a, x.a), dot_of_8(w.b, x.b) };
+}
+
+/* The sign goes to x, for one operand is unsigned: 2 * 128 * 127 fits, too. */
+ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) {
+  (void)start;
+  return (int_lanes){ dot_of_8(_mm256_abs_epi8(w.a), _mm256_sign_epi8(x.a, w.a)),
+                      dot_of_8(_mm256_abs_epi8(w.b), _mm256_sign_epi8(x.b, w.b)) };
+}
+
+ALWAYS_INLINE __m256i reduce_8 (__m256i a, __m256i b, __m256i c, __m256i d) {
+  const __m256i ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+  const __m256i cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
+}
+
+ALWAYS_INLINE int_lanes sums_reduce (int_lanes a, int_lanes b, int_lanes c, int_lanes d) {
+  return (int_lanes){ reduce_8(a.a, b.a, c.a, d.a), reduce_8(a.b, b.b, c.b, d.b) };
+}
+
+ALWAYS_INLINE __m256i fold_8 (int_lanes x) {
+  return _mm256_add_epi32(_mm256_permute2x128_si256(x.a, x.b, 0x20), _mm256_permute2x128_si256(x.a, x.b, 0x31));
+}
+
+ALWAYS_INLINE int_lanes sums_fold (int_lanes first, int_lanes second) {
+  return (int_lanes){ fold_8(first), fold_8(second) };
+}
+
+ALWAYS_INLINE int_lanes sums_mul (int_lanes x, int_lanes y) { return (int_lanes){ _mm256_mullo_epi32(x.a, y.a),
+                                                                                  _mm256_mullo_epi32(x.b, y.b) }; }
+
+ALWAYS_INLINE lanes sums_lanes (int_lanes x) {
+  return (lanes){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) };
+}
+
+ALWAYS_INLINE int_lanes sums_bytes (const uint32_t *words) {
+  const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m128i four = _mm_setr_epi32((int)words[0], (int)words[1], (int)words[2], (int)words[3]);
+  const __m128i turned = _mm_shuffle_epi8(four, order);
+  return (int_lanes){ _mm256_cvtepu8_epi32(turned), _mm256_cvtepu8_epi32(_mm_srli_si128(turned, 8)) };
+}
+
+ALWAYS_INLINE int_lanes sums_quads (__m128i four) {
+  const __m256i both = _mm256_castsi128_si256(four);
+  return (int_lanes){ _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1)),
+                      _mm256_permutevar8x32_epi32(both, _mm256_setr_epi32(2, 2, 2, 2, 3, 3, 3, 3)) };
+}
+
+ALWAYS_INLINE int_lanes sums_of_halves (const int16_t *four) {
+  return sums_quads(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)four)));
+}
+
+ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
+  return sums_quads(_mm_madd_epi16(load_16(eight), _mm_set1_epi16(1)));
+}
+
+ALWAYS_INLINE lanes lanes_repeat (const float *four) {
+  const __m256 twice = _mm256_broadcast_ps((const __m128 *)(const void *)four);
+  return (lanes){ twice, twice };
+}
+
+ALWAYS_INLINE __m256 e8m0_half_of_8 (__m128i codes) {
+  const __m256i wide = _mm256_cvtepu8_epi32(codes);
+  const __m256i denormal = _mm256_sllv_epi32(_mm256_set1_epi32(0x00200000), wide);
+  const __m256i normal = _mm256_slli_epi32(_mm256_sub_epi32(wide, _mm256_set1_epi32(1)), 23);
+  const __m256i large = _mm256_cmpgt_epi32(wide, _mm256_set1_epi32(1));
+  return _mm256_castsi256_ps(_mm256_blendv_epi8(denormal, normal, large));
+}
+
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *codes) {
+  const __m128i sixteen = load_16(codes);
+  return (lanes){ e8m0_half_of_8(sixteen), e8m0_half_of_8(_mm_srli_si128(sixteen, 8)) };
+}
+
+ALWAYS_INLINE void lanes_join_quads (lanes x, float *out) {
+  const __m256 two = _mm256_add_ps(x.a, x.b);
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1)));
+}
+
+/* {== Keys of the indexer ========================================================================= */
+
+/* A lane is a key, four of its values a step. */
 ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
   int32_t bits;
   memcpy(&bits, four, sizeof bits);

@@ -6,6 +6,7 @@
 #include <immintrin.h>
 
 #include "kernels_lanes.h"
+#include "blocks_plain.h"
 
 #define LEVEL cpu_kernels_avx512
 #define LEVEL_NAME "avx512"
@@ -119,8 +120,11 @@ ALWAYS_INLINE __m512i fp4_shifted (__m512i codes) {
 }
 
 ALWAYS_INLINE int8_quad int8_load_quad (const int8_t *codes) {
-  const __m512i a = _mm512_loadu_si512(codes), b = _mm512_loadu_si512(codes + 2 * CPU_BLOCK);
-  return (int8_quad){ _mm512_shuffle_i64x2(a, b, 0x88), _mm512_shuffle_i64x2(a, b, 0xDD) };
+  const __m512i apart = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15));
+  const __m512i a = _mm512_shuffle_epi8(_mm512_loadu_si512(codes), apart);
+  const __m512i b = _mm512_shuffle_epi8(_mm512_loadu_si512(codes + 2 * CPU_BLOCK), apart);
+  return (int8_quad){ _mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14), b),
+                      _mm512_permutex2var_epi64(a, _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15), b) };
 }
 
 ALWAYS_INLINE fp4_quad fp4_load_quad (const uint8_t *codes) {
@@ -149,7 +153,108 @@ ALWAYS_INLINE fp4_pair fp4_load_pair (const uint8_t *codes) {
   return fp4_shifted(_mm512_ternarylogic_epi32(wide, _mm512_slli_epi16(wide, 4), low, 0xA8));   /* (a|b)&c */
 }
 
-/* Keys of the indexer: a lane is a key, four of its values a step. */
+/* {== Integer products of GGML's blocks (kernels_int8.h) ========================================== */
+
+typedef __m512i byte_lanes, int_lanes;
+
+ALWAYS_INLINE byte_lanes codes_load (const int8_t *x) { return _mm512_loadu_si512(x); }
+
+ALWAYS_INLINE byte_lanes codes_two (const int8_t *first, const int8_t *second) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(load_32(first)), load_32(second), 1);
+}
+
+ALWAYS_INLINE byte_lanes codes_e2m1 (const uint8_t *first, const uint8_t *second) {
+  const __m512i both = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(load_16(first)), 0xFF00, load_16(second));
+  const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
+  const __m512i q = _mm512_and_si512(_mm512_srlv_epi64(both, shift), _mm512_set1_epi8(15));
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_setr_epi8(FP4_DOUBLED)), q);
+}
+
+ALWAYS_INLINE byte_lanes codes_nibbles (const uint8_t *q) {
+  const __m512i shift = _mm512_setr_epi64(0, 0, 0, 0, 4, 4, 4, 4), both = _mm512_broadcast_i64x4(load_32(q));
+  return _mm512_and_si512(_mm512_srlv_epi64(both, shift), _mm512_set1_epi8(15));
+}
+
+ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
+  const __m512i low = _mm512_set1_epi64((int64_t)shift), two = _mm512_setr_epi64(0, 0, 0, 0, 2, 2, 2, 2);
+  const __m512i both = _mm512_broadcast_i64x4(load_32(q));
+  return _mm512_and_si512(_mm512_srlv_epi64(both, _mm512_add_epi64(low, two)), _mm512_set1_epi8(3));
+}
+
+ALWAYS_INLINE byte_lanes codes_grid (const uint8_t *first, const uint8_t *second, uint64_t signs) {
+  const uint64_t *grid = iq2_xxs_grid;
+  const __m512i magnitudes = _mm512_setr_epi64(
+    (int64_t)grid[first[0]], (int64_t)grid[first[1]], (int64_t)grid[first[2]], (int64_t)grid[first[3]],
+    (int64_t)grid[second[0]], (int64_t)grid[second[1]], (int64_t)grid[second[2]], (int64_t)grid[second[3]]);
+  return _mm512_mask_sub_epi8(magnitudes, (__mmask64)signs, _mm512_setzero_si512(), magnitudes);
+}
+
+/* The unsigned operand is the code and 128 more. */
+ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80)); }
+
+ALWAYS_INLINE int_lanes sums_zero (void) { return _mm512_setzero_si512(); }
+
+ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
+  return _mm512_sub_epi32(sums_zero(), _mm512_dpbusd_epi32(sums_zero(), _mm512_set1_epi8((char)0x80), x));
+}
+
+ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
+  return _mm512_dpbusd_epi32(start, w, x);
+}
+
+ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) { return dot_plain(start, w, x); }
+
+ALWAYS_INLINE int_lanes sums_reduce (int_lanes a, int_lanes b, int_lanes c, int_lanes d) {
+  const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+  const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+  return _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+}
+
+ALWAYS_INLINE int_lanes sums_fold (int_lanes first, int_lanes second) {
+  return _mm512_add_epi32(_mm512_shuffle_i32x4(first, second, 0x88), _mm512_shuffle_i32x4(first, second, 0xDD));
+}
+
+ALWAYS_INLINE int_lanes sums_mul (int_lanes a, int_lanes b) { return _mm512_mullo_epi32(a, b); }
+
+ALWAYS_INLINE lanes sums_lanes (int_lanes a) { return _mm512_cvtepi32_ps(a); }
+
+ALWAYS_INLINE int_lanes sums_bytes (const uint32_t *words) {
+  const __m128i turned = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m128i four = _mm_setr_epi32((int)words[0], (int)words[1], (int)words[2], (int)words[3]);
+  return _mm512_cvtepu8_epi32(_mm_shuffle_epi8(four, turned));
+}
+
+ALWAYS_INLINE int_lanes sums_quads (__m128i four) {
+  const __m512i place = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+  return _mm512_permutexvar_epi32(place, _mm512_castsi128_si512(four));
+}
+
+ALWAYS_INLINE int_lanes sums_of_halves (const int16_t *four) {
+  return sums_quads(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)four)));
+}
+
+ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
+  return sums_quads(_mm_madd_epi16(load_16(eight), _mm_set1_epi16(1)));
+}
+
+ALWAYS_INLINE lanes lanes_repeat (const float *four) { return _mm512_broadcast_f32x4(_mm_loadu_ps(four)); }
+
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *codes) {
+  const __m512i wide = _mm512_cvtepu8_epi32(load_16(codes));
+  const __m512i denormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), wide);
+  const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(wide, _mm512_set1_epi32(1)), 23);
+  const __mmask16 small = _mm512_cmplt_epi32_mask(wide, _mm512_set1_epi32(2));
+  return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, small, denormal));
+}
+
+ALWAYS_INLINE void lanes_join_quads (lanes a, float *out) {
+  const __m256 two = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
+  _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1)));
+}
+
+/* {== Keys of the indexer ========================================================================= */
+
+/* A lane is a key, four of its values a step. */
 ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
   int32_t bits;
   memcpy(&bits, four, sizeof bits);

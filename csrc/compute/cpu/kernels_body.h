@@ -8,6 +8,7 @@
 
 #include "kernels_product.h"
 #include "kernels_blocks.h"
+#include "kernels_int8.h"
 #include "kernels_elements.h"
 #include "kernels_index.h"
 
@@ -19,7 +20,10 @@ const cpu_kernels LEVEL = {
     [WEIGHT_Q4_0 ... WEIGHT_MXFP4] = product_blocked,
   },
   .decode_blocks = decode_blocked_row,
-  .product_int8 = product_int8,
+  .product_int8 = {
+    [WEIGHT_FP4] = product_fp4_int8, [WEIGHT_Q8_0] = product_q8_0, [WEIGHT_MXFP4] = product_mxfp4,
+    [WEIGHT_Q4_K] = product_q4_k, [WEIGHT_Q2_K] = product_q2_k, [WEIGHT_IQ2_XXS] = product_iq2_xxs,
+  },
   .index_products = index_products,
   .sum_relu = sum_relu,
   .to_int8 = to_int8,

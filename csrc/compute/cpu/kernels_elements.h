@@ -97,30 +97,32 @@ static void decode_bf16 (const uint8_t *codes, float *out, size_t count) {
 ** One block. The largest magnitude is found on the bits, where a NaN is larger than everything: a block
 ** with a NaN or an infinity gets the scale NaN, so that it stays visible in every product.
 */
-static void block_to_int8 (const float *x, int8_t *codes, float *block_scale) {
+static void block_to_int8 (const float *x, int8_t *codes, float *block_scale, int16_t *sums) {
   const uint32_t largest = lanes_largest_bits(lanes_load(x), lanes_load(x + CPU_LANES));
   const float by = float_of_bits(largest) / 127.0f;
   *block_scale = largest >= 0x7F800000 ? float_of_bits(0x7FC00000) : by;
   if (largest >= 0x7F800000 || by == 0.0f) {
     memset(codes, 0, CPU_BLOCK);
+    sums[0] = sums[1] = 0;
     return;
   }
   const lanes divisor = lanes_set(by), limit = lanes_set(127.0f), lower = lanes_set(-127.0f);
-  int8_t ordered[CPU_BLOCK];
   for (size_t i = 0; i < CPU_BLOCK; i += CPU_LANES) {
     const lanes value = lanes_div(lanes_load(x + i), divisor);   /* a denormal scale is coarse: clamp */
-    lanes_to_int8(lanes_min(limit, lanes_max(lower, lanes_round(value))), ordered + i);
+    lanes_to_int8(lanes_min(limit, lanes_max(lower, lanes_round(value))), codes + i);
+    sums[i / CPU_HALF_BLOCK] = 0;
+    for (size_t k = i; k < i + CPU_LANES; k++) sums[i / CPU_HALF_BLOCK] = (int16_t)(sums[i / CPU_HALF_BLOCK] + codes[k]);
   }
-  for (size_t i = 0; i < CPU_BLOCK; i++) codes[i % 2 * (CPU_BLOCK / 2) + i / 2] = ordered[i];
 }
 
-static void to_int8 (const float *x, size_t columns, int8_t *codes, float *scales) {
+static void to_int8 (const float *x, size_t columns, int8_t *codes, float *scales, int16_t *sums) {
   size_t i = 0;
-  for (; i + CPU_BLOCK <= columns; i += CPU_BLOCK) block_to_int8(x + i, codes + i, scales + i / CPU_BLOCK);
+  for (; i + CPU_BLOCK <= columns; i += CPU_BLOCK)
+    block_to_int8(x + i, codes + i, scales + i / CPU_BLOCK, sums + i / CPU_HALF_BLOCK);
   if (i < columns) {
     float last[CPU_BLOCK] = { 0 };
     memcpy(last, x + i, (columns - i) * sizeof(float));
-    block_to_int8(last, codes + i, scales + i / CPU_BLOCK);
+    block_to_int8(last, codes + i, scales + i / CPU_BLOCK, sums + i / CPU_HALF_BLOCK);
   }
 }
 

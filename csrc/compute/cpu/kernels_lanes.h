@@ -3,6 +3,7 @@
 #define compute_cpu_kernels_lanes_h
 
 #include <math.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "../../base/checked.h"
@@ -21,6 +22,8 @@
 #define ALWAYS_INLINE static inline __attribute__((always_inline))
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
+
+enum { INT8_AHEAD = 1024 };   /* bytes of a row that integer products ask for ahead */
 
 /* E2M1 doubled, and 12 more: the operand of the integer products. */
 #define FP4_DOUBLED 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12

@@ -311,8 +311,8 @@ ALWAYS_INLINE void int8_outputs (const weight *w, size_t row, const cpu_int8_row
     UNROLL for (int j = 0; j < n; j++) out[(size_t)r * out_stride + (size_t)j] = lanes_join(sums[r][j]);
 }
 
-static void product_int8 (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows,
-                          float *out, size_t out_stride) {
+static void product_fp4_int8 (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows,
+                              float *out, size_t out_stride) {
   size_t j = 0;
   for (; j + OUTPUTS_ONE <= outputs; j += OUTPUTS_ONE) {
     size_t r = 0;

@@ -3,6 +3,7 @@
 ** fmaf rounds once on every machine. specs/formats.md 2.1 for the codes.
 */
 #include "kernels_lanes.h"
+#include "blocks_plain.h"
 
 #define LEVEL cpu_kernels_scalar
 #define LEVEL_NAME "scalar"
@@ -187,9 +188,9 @@ static const uint8_t fp4_shifted[16] = { FP4_SHIFTED };
 
 ALWAYS_INLINE int8_quad int8_load_quad (const int8_t *codes) {
   int8_quad out;
-  for (int block = 0; block < 4; block++) {
-    memcpy(out.even + 16 * block, codes + CPU_BLOCK * block, 16);
-    memcpy(out.odd + 16 * block, codes + CPU_BLOCK * block + 16, 16);
+  for (int i = 0; i < 4 * CPU_LANES; i++) {
+    out.even[i] = codes[2 * i];
+    out.odd[i] = codes[2 * i + 1];
   }
   return out;
 }
@@ -226,6 +227,151 @@ ALWAYS_INLINE lanes lanes_quads (const float *factors) {
   EACH(l) out.at[l] = factors[l / 4];
   return out;
 }
+
+/* {== Integer products of GGML's blocks (kernels_int8.h) ========================================== */
+
+typedef struct byte_lanes { int8_t at[4 * CPU_LANES]; } byte_lanes;
+typedef struct int_lanes { int32_t at[CPU_LANES]; } int_lanes;
+
+ALWAYS_INLINE byte_lanes codes_load (const int8_t *x) {
+  byte_lanes out;
+  memcpy(out.at, x, sizeof out.at);
+  return out;
+}
+
+ALWAYS_INLINE byte_lanes codes_two (const int8_t *first, const int8_t *second) {
+  byte_lanes out;
+  memcpy(out.at, first, CPU_BLOCK);
+  memcpy(out.at + CPU_BLOCK, second, CPU_BLOCK);
+  return out;
+}
+
+/* Two blocks of nibbles: 16 low ones, 16 high ones; doubled E2M1. */
+ALWAYS_INLINE byte_lanes codes_e2m1 (const uint8_t *first, const uint8_t *second) {
+  static const int8_t doubled[16] = { FP4_DOUBLED };
+  byte_lanes out;
+  for (int i = 0; i < CPU_BLOCK; i++) {
+    out.at[i] = doubled[first[i % 16] >> i / 16 * 4 & 15];
+    out.at[CPU_BLOCK + i] = doubled[second[i % 16] >> i / 16 * 4 & 15];
+  }
+  return out;
+}
+
+/* 32 low nibbles, then the 32 high ones. */
+ALWAYS_INLINE byte_lanes codes_nibbles (const uint8_t *q) {
+  byte_lanes out;
+  for (int i = 0; i < 2 * CPU_BLOCK; i++) out.at[i] = (int8_t)(q[i % CPU_BLOCK] >> i / CPU_BLOCK * 4 & 15);
+  return out;
+}
+
+/* Two bits of 32 bytes at `shift`, then the two above them. */
+ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
+  byte_lanes out;
+  for (int i = 0; i < 2 * CPU_BLOCK; i++)
+    out.at[i] = (int8_t)(q[i % CPU_BLOCK] >> (shift + (size_t)(i / CPU_BLOCK) * 2) & 3);
+  return out;
+}
+
+/* Eight groups of eight from IQ2_XXS's grid, negative where a bit of `signs` is set. */
+ALWAYS_INLINE byte_lanes codes_grid (const uint8_t *first, const uint8_t *second, uint64_t signs) {
+  byte_lanes out;
+  for (int i = 0; i < 4 * CPU_LANES; i++) {
+    const int magnitude = (int)(iq2_xxs_grid[i < 32 ? first[i / 8] : second[i / 8 - 4]] >> i % 8 * 8 & 255);
+    out.at[i] = (int8_t)(signs >> i & 1 ? -magnitude : magnitude);
+  }
+  return out;
+}
+
+/* Signed codes as dot_signed takes them, with what dot_start makes of the activations. */
+ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }
+
+ALWAYS_INLINE int_lanes sums_zero (void) { return (int_lanes){ { 0 } }; }
+
+ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
+  (void)x;
+  return sums_zero();
+}
+
+/* Codes 0 .. 15. */
+ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
+  EACH(l) for (int i = 4 * l; i < 4 * l + 4; i++) start.at[l] += w.at[i] * x.at[i];
+  return start;
+}
+
+ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) { return dot_plain(start, w, x); }
+
+ALWAYS_INLINE int_lanes sums_reduce (int_lanes a, int_lanes b, int_lanes c, int_lanes d) {
+  int_lanes out;
+  for (int h = 0; h < CPU_LANES; h += 4) {
+    out.at[h] = a.at[h] + a.at[h + 1] + a.at[h + 2] + a.at[h + 3];
+    out.at[h + 1] = b.at[h] + b.at[h + 1] + b.at[h + 2] + b.at[h + 3];
+    out.at[h + 2] = c.at[h] + c.at[h + 1] + c.at[h + 2] + c.at[h + 3];
+    out.at[h + 3] = d.at[h] + d.at[h + 1] + d.at[h + 2] + d.at[h + 3];
+  }
+  return out;
+}
+
+ALWAYS_INLINE int_lanes sums_fold (int_lanes first, int_lanes second) {
+  int_lanes out;
+  EACH(l) {
+    const int_lanes *from = l < 8 ? &first : &second;
+    out.at[l] = from->at[l / 4 % 2 * 8 + l % 4] + from->at[l / 4 % 2 * 8 + 4 + l % 4];
+  }
+  return out;
+}
+
+ALWAYS_INLINE int_lanes sums_mul (int_lanes a, int_lanes b) {
+  EACH(l) a.at[l] *= b.at[l];
+  return a;
+}
+
+ALWAYS_INLINE lanes sums_lanes (int_lanes a) {
+  lanes out;
+  EACH(l) out.at[l] = (float)a.at[l];
+  return out;
+}
+
+/* Byte k of word j at 4 k + j. */
+ALWAYS_INLINE int_lanes sums_bytes (const uint32_t *words) {
+  int_lanes out;
+  EACH(l) out.at[l] = (int32_t)(words[l % 4] >> l / 4 * 8 & 255);
+  return out;
+}
+
+/* Number h at 4 h + j for every j. */
+ALWAYS_INLINE int_lanes sums_of_halves (const int16_t *four) {
+  int_lanes out;
+  EACH(l) out.at[l] = four[l / 4];
+  return out;
+}
+
+/* The same of sums of two numbers. */
+ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
+  int_lanes out;
+  EACH(l) out.at[l] = eight[l / 4 * 2] + eight[l / 4 * 2 + 1];
+  return out;
+}
+
+/* Number j at 4 k + j for every k. */
+ALWAYS_INLINE lanes lanes_repeat (const float *four) {
+  lanes out;
+  EACH(l) out.at[l] = four[l % 4];
+  return out;
+}
+
+/* Half of 2^(code - 127), as GGML reads it: e8m0_half. */
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *codes) {
+  lanes out;
+  EACH(l) out.at[l] = e8m0_half(codes[l]);
+  return out;
+}
+
+/* out[j] = (lane j + lane 8 + j) + (lane 4 + j + lane 12 + j) */
+ALWAYS_INLINE void lanes_join_quads (lanes a, float *out) {
+  for (int j = 0; j < 4; j++) out[j] = (a.at[j] + a.at[8 + j]) + (a.at[4 + j] + a.at[12 + j]);
+}
+
+/* {== Keys of the indexer ========================================================================= */
 
 typedef struct int8_pair { int8_t at[2 * CPU_BLOCK]; } int8_pair;
 typedef struct fp4_pair { uint8_t at[2 * CPU_BLOCK]; } fp4_pair;      /* weight + 12 */

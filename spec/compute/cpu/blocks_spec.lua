@@ -102,6 +102,145 @@ describe("products of blocks", function()
   end
 end)
 
+local integer_types = { "Q8_0", "MXFP4", "Q4_K", "Q2_K", "IQ2_XXS" }
+
+--- x as its int8 codes have it, in numbers.
+local function rounded(x, columns)
+  local out = {}
+  for row = 1, #x / 4 / columns do
+    local codes, scales = internals.kernel_to_int8("scalar", row_of(x, row, columns))
+    scales = internals.floats(scales)
+    for i = 1, columns do
+      out[#out + 1] = ((codes:byte(i) + 128) % 256 - 128) * scales[math.floor((i - 1) / 32) + 1]
+    end
+  end
+  return out
+end
+
+describe("integer products of blocks", function()
+  local levels = internals.kernel_levels()
+
+  for _, type in ipairs(integer_types) do
+    local one = block_values(type)
+    local widths = one == 32 and { 32, 96, 128, 224, 256, 288, 544 } or { 256, 768 }
+
+    it("are the sum over decoded weights and rounded activations: " .. type, function()
+      for _, columns in ipairs(widths) do
+        local w, x = weight_of(type, 6, columns), random_floats(2 * columns)
+        local values, given = internals.floats(internals.weight_values(w)), rounded(x, columns)
+        local got = internals.floats(internals.kernel_product("scalar", w, x, true))
+        for r = 0, 1 do
+          for j = 0, 5 do
+            local sum, size, largest = 0, 0, 0
+            for i = 1, columns do
+              local value, by = values[j * columns + i], given[r * columns + i]
+              sum, size, largest = sum + value * by, size + math.abs(by), math.max(largest, math.abs(value))
+            end
+            assert.near(sum, got[r * 6 + j + 1], 1e-6 * size * largest)
+          end
+        end
+      end
+    end)
+
+    it("have the same bits at every level and in any company: " .. type, function()
+      for _, columns in ipairs(widths) do
+        for _, rows in ipairs { 1, 3, 4, 9 } do
+          for _, outputs in ipairs { 1, 4, 11 } do
+            local w, x = weight_of(type, outputs, columns), random_floats(rows * columns)
+            local expected = internals.kernel_product("scalar", w, x, true)
+            for _, level in ipairs(levels) do
+              assert.equal(expected, internals.kernel_product(level, w, x, true), level)
+              local row = random(1, rows)
+              assert.equal(row_of(expected, row, outputs),
+                internals.kernel_product(level, w, row_of(x, row, columns), true), level)
+            end
+          end
+        end
+      end
+    end)
+
+    it("take extreme blocks and the largest activations: " .. type, function()
+      local all = vectors[type .. ".blocks"]
+      local largest = {}
+      for i = 1, one do largest[i] = random(0, 1) == 0 and 1 or -1 end
+      for _, x in ipairs { random_floats(5 * one), internals.pack_floats(largest) } do
+        local w = { type = type, shape = { all.shape[1], one }, bytes = all.bytes }
+        local expected = internals.kernel_product("scalar", w, x, true)
+        for _, level in ipairs(levels) do
+          assert_same_bits(expected, internals.kernel_product(level, w, x, true), level)
+        end
+        for _, level in ipairs(levels) do      -- every kind of block beside every other in a row
+          local mixed = weight_of(type, 9, 4 * one, all.shape[1])
+          assert_same_bits(internals.kernel_product("scalar", mixed, x:sub(1, 4 * one):rep(4), true),
+            internals.kernel_product(level, mixed, x:sub(1, 4 * one):rep(4), true), level)
+        end
+      end
+    end)
+
+    it("show a NaN among the activations: " .. type, function()
+      local w = weight_of(type, 3, 2 * one)
+      local x = random_floats(one + 5) .. internals.pack_floats { 0 / 0 } .. random_floats(one - 6)
+      for _, level in ipairs(levels) do
+        for _, value in ipairs(internals.floats(internals.kernel_product(level, w, x, true))) do
+          assert.is_true(value ~= value)
+        end
+      end
+    end)
+  end
+end)
+
+describe("experts in blocks", function()
+  local width, hidden, rows = 512, 256, 9
+
+  --- Routed experts of one pair of types, the shared one of another; converted: what becomes of each weight.
+  local function given(convert)
+    local function expert(up, down)
+      return { w1 = convert(weight_of(up, hidden, width)), w3 = convert(weight_of(up, hidden, width)),
+        w2 = convert(weight_of(down, width, hidden)) }
+    end
+    seed = 11
+    local experts = { expert("IQ2_XXS", "Q2_K"), expert("MXFP4", "Q4_K"), expert("Q4_K", "Q6_K"),
+      expert("Q8_0", "Q8_0") }
+    local chosen, weights = {}, {}
+    for row = 1, rows do
+      chosen[2 * row - 1], chosen[2 * row] = row % 2, 2
+      weights[2 * row - 1], weights[2 * row] = 0.25, 0.5
+    end
+    return { experts = experts, limit = 10, top_k = 2, x = random_floats(rows * width),
+      chosen = internals.pack_ids(chosen), weights = internals.pack_floats(weights) }
+  end
+
+  local function decoded(w) return { type = "F32", shape = w.shape, bytes = internals.weight_values(w) } end
+
+  local function same(w) return w end
+
+  it("in exact and reference are experts of decoded weights", function()
+    for _, numerics in ipairs { "exact", "reference" } do
+      assert.equal(internals.dense_stage("experts", { numerics = numerics }, given(decoded)),
+        assert(internals.dense_stage("experts", { numerics = numerics }, given(same))))
+    end
+  end)
+
+  it("in fast stay near exact, with the same bits for any kernels, threads and company", function()
+    local all = given(same)
+    local expected = assert(internals.dense_stage("experts", { numerics = "fast", kernels = "scalar" }, all))
+    local off = internals.agreement(assert(internals.dense_stage("experts", { numerics = "exact" }, all)), expected)
+    assert.is_true(off > 1e-5 and off < 0.05, ("%g rms"):format(off))
+    for _, kernels in ipairs(internals.kernel_levels()) do
+      for threads = 1, 3 do
+        local options = { numerics = "fast", kernels = kernels, threads = threads }
+        assert.equal(expected, internals.dense_stage("experts", options, all))
+      end
+      for row = 1, rows, 4 do
+        local alone = { experts = all.experts, limit = 10, top_k = 2, x = row_of(all.x, row, width),
+          chosen = row_of(all.chosen, row, 2), weights = row_of(all.weights, row, 2) }
+        assert.equal(row_of(expected, row, width),
+          internals.dense_stage("experts", { numerics = "fast", kernels = kernels }, alone))
+      end
+    end
+  end)
+end)
+
 describe("stages with blocks", function()
   for _, type in ipairs(types) do
     it("a row that is no whole number of blocks is refused by name: " .. type, function()
@@ -124,6 +263,25 @@ describe("stages with blocks", function()
             assert(internals.dense_stage(stage, options, { w = w, x = x })))
         end
       end
+    end)
+
+    it("in fast are the kernels' products, for any number of threads, level and groups: " .. type, function()
+      local w, x = weight_of(type, 70, 512), random_floats(3 * 512)
+      local integers = false
+      for _, name in ipairs(integer_types) do integers = integers or name == type end
+      local expected = internals.kernel_product("scalar", w, x, integers)
+      for _, level in ipairs(internals.kernel_levels()) do
+        for threads = 1, 2 do
+          local options = { numerics = "fast", threads = threads, kernels = level }
+          assert.equal(expected, assert(internals.dense_stage("linear", options, { w = w, x = x })))
+          assert.equal(internals.kernel_product("scalar", w, x),
+            assert(internals.dense_stage("head", options, { w = w, x = x })))
+        end
+      end
+      local first = { type = type, shape = { 35, 512 }, bytes = w.bytes:sub(1, #w.bytes / 2) }
+      local grouped = assert(internals.dense_stage("grouped_linear", { numerics = "fast", threads = 1 },
+        { w = w, x = row_of(x, 1, 1024), groups = 2 }))
+      assert.equal(internals.kernel_product("scalar", first, row_of(x, 1, 512)), row_of(grouped, 1, 35))
     end)
   end
 end)

@@ -232,12 +232,6 @@ describe("product", function()
   end)
 end)
 
---- Where the code of value i lies: a block holds its even values before the odd ones.
-local function place_of(i)
-  local inside = (i - 1) % 32
-  return i - inside + inside % 2 * 16 + math.floor(inside / 2)
-end
-
 describe("product_int8", function()
   it("is the sum over doubled integers", function()
     for _, columns in ipairs(columns_of.I8) do
@@ -246,7 +240,7 @@ describe("product_int8", function()
       scales = internals.floats(scales)
       local rounded = {}
       for i = 1, columns do
-        local code = codes:byte(place_of(i))
+        local code = codes:byte(i)
         rounded[i] = (code > 127 and code - 256 or code) * scales[math.floor((i - 1) / 32) + 1]
       end
       local sums, sizes = exact_product(w, internals.pack_floats(rounded), 1)
@@ -287,17 +281,27 @@ describe("to_int8", function()
     local x = { 127, -127, 0.5, 1.5, 2.5, -0.5, 63.49, 126.6 }
     local codes, scales = internals.kernel_to_int8("scalar", internals.pack_floats(x))
     assert.equal(1, internals.floats(scales)[1])
-    for i, code in ipairs { 127, 129, 0, 2, 2, 0, 63, 127 } do assert.equal(code, codes:byte(place_of(i))) end
+    for i, code in ipairs { 127, 129, 0, 2, 2, 0, 63, 127 } do assert.equal(code, codes:byte(i)) end
+  end)
+
+  it("sums the codes of half blocks", function()
+    local codes, _, sums = internals.kernel_to_int8("scalar", random_floats(77))
+    for half = 0, 5 do
+      local sum, low, high = 0, sums:byte(2 * half + 1, 2 * half + 2)
+      for i = 16 * half + 1, 16 * half + 16 do sum = sum + (codes:byte(i) + 128) % 256 - 128 end
+      assert.equal(sum, (low + 256 * high + 32768) % 65536 - 32768)
+    end
   end)
 
   it("has the same bits at every level, for odd blocks too", function()
     local blocks = { random_floats(32), random_floats(77), ("\0"):rep(128), random_floats(32, 1e-44),
       random_floats(32, 3e38), random_floats(31) .. internals.pack_floats { 0 / 0 }, random_floats(5) }
     for _, x in ipairs(blocks) do
-      local codes, scales = internals.kernel_to_int8("scalar", x)
+      local codes, scales, sums = internals.kernel_to_int8("scalar", x)
       for _, level in ipairs(levels) do
-        local got_codes, got_scales = internals.kernel_to_int8(level, x)
+        local got_codes, got_scales, got_sums = internals.kernel_to_int8(level, x)
         assert.equal(codes, got_codes)
+        assert.equal(sums, got_sums)
         assert_same_numbers(scales, got_scales)
       end
     end

@@ -1,0 +1,51 @@
+--- Products of every stored type with one row of activations: GB of weights a second of one thread's CPU time, from a
+-- matrix 4096 x 4096 whose copies fill more than any cache. `make bench-kernels`, or kernels.lua [ROWS] [TYPE] [LEVEL].
+-- The types' blocks are the oracle's random ones; values do not matter for the time. FP4 and types with integer
+-- products take int8 activations, as `fast` does; the others float32.
+package.path = "./?.lua;" .. package.path
+local support = require "spec.support"
+local internals = support.internals()
+
+local rows, only, only_level = tonumber(arg[1]) or 1, arg[2], arg[3]
+local size, least_bytes, passes = 4096, 256e6, 5
+local integer = { FP4 = true, Q8_0 = true, MXFP4 = true, Q4_K = true, Q2_K = true, IQ2_XXS = true }
+
+local vectors = support.oracle("blocks.safetensors")
+
+--- A weight of `size` rows and columns, its bytes a repetition of `sample`.
+local function weight_of(type, bytes, sample, scale_bytes)
+  return { type = type == "FP4" and "I8" or type, shape = { size, type == "FP4" and size / 2 or size },
+    bytes = sample:rep(math.ceil(bytes / #sample)):sub(1, bytes), scales = scale_bytes and ("\127"):rep(scale_bytes) }
+end
+
+local noise = {}
+for i = 1, 4093 do noise[i] = string.char(i * 37 % 119) end       -- no NaN in any of the codes
+noise = table.concat(noise)
+
+local types = {
+  { "F32", weight_of("F32", 4 * size * size, noise) }, { "BF16", weight_of("BF16", 2 * size * size, noise) },
+  { "F16", weight_of("F16", 2 * size * size, noise) },
+  { "FP8", weight_of("F8_E4M3", size * size, noise, (size / 128) ^ 2) },
+  { "FP4", weight_of("FP4", size * size / 2, noise, size * size / 32) },
+}
+for _, name in ipairs { "Q8_0", "MXFP4", "Q4_K", "Q2_K", "IQ2_XXS", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q3_K", "Q5_K",
+  "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ1_S", "IQ1_M" } do
+  local blocks, values = vectors[name .. ".blocks"], vectors[name .. ".values"]
+  local bytes = size * size / values.shape[2] * blocks.shape[2]
+  types[#types + 1] = { name, weight_of(name, bytes, blocks.bytes:sub(1, 8 * blocks.shape[2])) }
+end
+
+print(("| type, %d row%s | level | bits a weight | GB/s | weights/ns |"):format(rows, rows == 1 and "" or "s"))
+print("|---|---|---|---|---|")
+for _, entry in ipairs(types) do
+  local name, w = entry[1], entry[2]
+  local bytes = #w.bytes + (w.scales and #w.scales or 0)
+  for _, level in ipairs(internals.kernel_levels()) do
+    if (not only or only == name) and (level == only_level or not only_level and level ~= "scalar") then
+      local count = math.ceil(least_bytes / bytes / rows)
+      local seconds = internals.kernel_speed(level, w, count, rows, passes, integer[name])
+      print(("| %s | %s | %.2f | %.1f | %.1f |"):format(name, level, bytes * 8 / size / size,
+        bytes * count / seconds / 1e9, size * size * count * rows / seconds / 1e9))
+    end
+  end
+end
