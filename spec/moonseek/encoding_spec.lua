@@ -32,6 +32,17 @@ describe("encoding", function()
     end)
   end
 
+  it("gives the texts of a second program for the same rules, of 200 conversations", function()
+    local count = 0
+    for line in io.lines("spec/data/conversations.jsonl") do
+      local vector = assert(json.decode(line, { python = true }))
+      assert.equal(vector.expected, text_of(vector.messages,
+        { thinking = vector.thinking, generation = vector.generation, drop_thinking = vector.drop_thinking }))
+      count = count + 1
+    end
+    assert.equal(200, count)
+  end)
+
   it("puts no prefix before low, and before preview's high; preview's max is 0731's high", function()
     local messages = { user("Hello") }
     local high = text_of(messages, { thinking = "high" })
