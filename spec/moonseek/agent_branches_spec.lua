@@ -97,6 +97,24 @@ describe("agent:branch", function()
     assert.equal(40, time.now)
   end)
 
+  it("lets the host's event loop resume tools of any branch", function()
+    local threads, time = {}, agents.time()
+    local agent = moonseek.agent { chat = agents.chat { calling { "fetch" }, "Done." }, tools = {
+      agents.tool("fetch", function()
+        threads[#threads + 1] = coroutine.running()
+        return coroutine.yield(math.huge)
+      end) }, clock = time.clock, wait = function()
+        time.now = time.now + 5
+        coroutine.resume(table.remove(threads), ("page at %d ms"):format(time.now))
+      end }
+    assert(agent:branch(2, { task = "Go.", score = by_calls }))
+    local contents = {}
+    for _, record in ipairs(agent:trace()) do
+      if record.type == "result" then contents[record.branch] = record.content end
+    end
+    assert.same({ "page at 10 ms", "page at 5 ms" }, contents)
+  end)
+
   it("counts the budgets of each branch for itself", function()
     local add = calling { "add", '{"a": 1, "b": 2}' }
     local agent = moonseek.agent { chat = slow_chat(function() return add end), tools = { agents.adder() },
@@ -196,6 +214,23 @@ describe("agent:branch", function()
       variants = { { seed = 1 }, { seed = 2 } } }))
     assert.same({ "cancel", "cancel" },
       { result.branches[1].result.finish_reason, result.branches[2].result.finish_reason })
+  end)
+
+  it("is cancelled as a whole, also a branch whose tools wait for long", function()
+    local time, agent = agents.time(), nil
+    agent = moonseek.agent { chat = slow_chat(function(request)
+      return calling { request.options.seed == 1 and "wait" or "stop" }
+    end), tools = { agents.tool("wait", function() coroutine.yield(1e6) end, { timeout_ms = 1e9 }),
+      agents.tool("stop", function()
+        coroutine.yield(30)
+        agent:cancel()
+        return "stopping"
+      end) }, clock = time.clock, wait = time.wait }
+    local result = assert(agent:branch(2, { task = "Go.", score = by_calls,
+      variants = { { seed = 1 }, { seed = 2 } } }))
+    assert.same({ "cancel", "cancel" },
+      { result.branches[1].result.finish_reason, result.branches[2].result.finish_reason })
+    assert.is_true(time.now < 1e5, tostring(time.now))
   end)
 
   it("hands on what a hook yields to the coroutine that it runs in", function()

@@ -41,17 +41,27 @@ local function resume(run, host)
   run.wake = run.wanted and run.wanted.ms and host.clock() + run.wanted.ms
 end
 
+--- Whether what a function waits for can be looked at: a job always, tools when their time has come.
+local function is_due(run, host)
+  return not run.wake or run.wake <= host.clock() or host.cancelled()
+end
+
 --- Waits until one of them may go on. With a host's own wait tools that wait for its event loop go on while the model
--- answers, too.
+-- answers, too; it may have resumed any of them: then true.
 local function rest(self)
   local host, jobs, wake, yielded = self.host, {}, math.huge, {}
   for _, run in ipairs(self.waiting) do
-    if run.wake then wake = math.min(wake, run.wake) else jobs[#jobs + 1] = run.wanted end
+    if not run.wake then jobs[#jobs + 1] = run.wanted
+    else wake = math.min(wake, is_due(run, host) and host.clock() or run.wake) end
     for _, one in ipairs(run.wanted.yielded or {}) do yielded[#yielded + 1] = one end
   end
   local ms = math.min(wake - host.clock(), jobs[1] and POLL or math.huge)
   if ms <= 0 then return end
-  if yielded[1] and (host.wait or not jobs[1]) then return (host.wait or host.sleep)(ms, yielded) end
+  if yielded[1] and host.wait then
+    host.wait(ms, yielded)
+    return true
+  end
+  if not jobs[1] then return host.sleep(ms) end
   self.turn = self.turn % #jobs + 1                 -- each in its turn
   jobs[self.turn].wait(jobs[self.turn].job, math.ceil(ms))
 end
@@ -64,15 +74,15 @@ local function drive(self)
       if not waiting[i].wanted then table.remove(waiting, i) end
     end
     if not waiting[1] then return end
-    rest(self)
+    local all = rest(self)
     for _, run in ipairs(waiting) do
-      if not run.wake or run.wake <= host.clock() then resume(run, host) end
+      if all or is_due(run, host) then resume(run, host) end
     end
   end
 end
 
---- Runs all functions to their ends. The host has clock(), sleep(ms) and perhaps wait(ms, yielded), which stands in for
--- it. When one raises, those that wait are told to give up, and what it raised is raised.
+--- Runs all functions to their ends. The host has clock(), cancelled(), sleep(ms) and perhaps wait(ms, yielded), which
+-- stands in for it. When one raises, those that wait are told to give up, and what it raised is raised.
 function together.run(functions, host)
   local runs, waiting = {}, {}
   for i, run in ipairs(functions) do runs[i] = { thread = coroutine.create(run) } end

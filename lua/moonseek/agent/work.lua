@@ -229,9 +229,9 @@ end
 
 --- What waiting needs: host.wait is the user's, host.sleep stands in for it.
 function work.host(self)
-  local wait = self.shared.wait
-  return { clock = self.shared.clock, sleep = sleep,
-    wait = wait and function(...) work.call_hook("wait", wait, ...) end }
+  local shared = self.shared
+  return { clock = shared.clock, cancelled = function() return shared.cancelled end, sleep = sleep,
+    wait = shared.wait and function(...) work.call_hook("wait", shared.wait, ...) end }
 end
 
 local function make_calls(self)
@@ -240,7 +240,7 @@ local function make_calls(self)
   calls.run({
     clock = shared.clock, parallel = shared.parallel, timeout_ms = shared.timeout_ms, max_result = shared.max_result,
     deadline = shared.budget.ms and self.started + shared.budget.ms or math.huge,
-    cancelled = function() return shared.cancelled end,
+    cancelled = host.cancelled,
     wait = self.pause and pause or host.wait or host.sleep,
     begin = function(call) begin_call(self, state.call(work.state_of(self), call.id)) end,
     finish = function(call, status, content) work.finish_call(self, call, status, content) end,
