@@ -145,6 +145,20 @@ test-kill: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
 	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_KILLS=5000 lua5.4 /usr/bin/busted --filter=F08 spec/runtime/saving_spec.lua
 
+##  make fuzz       a container's parser under libFuzzer and the sanitizers: FUZZ=gguf or safetensors, for DURATION seconds
+FUZZ     ?= gguf
+DURATION ?= 60
+FUZZED = $(wildcard csrc/base/*.c csrc/format/*.c csrc/text/*.c)
+fuzz: needed
+	@tools/dependencies.sh clang
+	@$(MAKE) -s --no-print-directory ABIS=5.4 spec-modules
+	@mkdir -p $(BUILD)/fuzz/$(FUZZ)
+	clang -O1 -g $(filter-out -MMD -MP,$(COMMON)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
+	  spec/fuzz/$(FUZZ).c $(FUZZED) $(LIBS) -o $(BUILD)/fuzz/fuzz-$(FUZZ)
+	MOONSEEK_BUILD=$(BUILD) LUA_PATH="./?.lua;./lua/?.lua;;" lua5.4 spec/fuzz/seeds.lua $(BUILD)/fuzz/$(FUZZ)
+	$(BUILD)/fuzz/fuzz-$(FUZZ) -max_total_time=$(DURATION) -timeout=5 -rss_limit_mb=512 -max_len=65536 -print_final_stats=1 \
+	  -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/$(FUZZ)
+
 ##  make test-states     ten thousand Lua states, in four threads, that end with jobs in flight (minutes)
 test-states: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
@@ -234,5 +248,5 @@ help:
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
 .PHONY: all needed needed-to-test demo chat ask extract triage agent test test-sanitize test-threads test-kill test-states \
-        test-algebra spec-modules bench bench-routing memory evaluate oracle reference install clean help
+        test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle reference install clean help
 .SECONDARY:
