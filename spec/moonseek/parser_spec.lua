@@ -194,6 +194,17 @@ describe("the strict parser", function()
     end
   end)
 
+  it("takes an end token within a call for a part of it, as the official one does", function()
+    local text = calls(invoke("f", parameter("a", "x" .. EOS .. "y"))) .. EOS
+    local result = strict(text, "chat")
+    assert.same({ { "f", '{"a": "x' .. EOS .. 'y"}' } }, calls_of(result))
+    assert.same({ "", "", calls_of(result) }, official(text, false))
+    for _, refused in ipairs { text .. EOS, text .. "x", calls(invoke "f") .. "x" .. EOS, OPEN .. invoke "f" .. EOS } do
+      assert.is_nil((strict(refused, "chat")))
+      assert.is_nil(official(refused, false))
+    end
+  end)
+
   it("refuses control tokens that were typed, which the official one would take for generated ones", function()
     local typed = { "a</think>b", "<think>", "｜DSML｜", EOS, "\n\n<｜DSML｜tool_calls>" }
     for _, text in ipairs(typed) do

@@ -21,6 +21,7 @@ function strict.new(out, thinking)
     head = nil,                 -- what followed "\n\n<｜DSML｜"
     parts = {},                 -- the text of this state
     controls = 0,               -- control tokens among it
+    ends = false,               -- whether the last of a block's text is an end token
   }, strict)
 end
 
@@ -148,7 +149,10 @@ end
 
 function strict:text(text)
   if self.state == "ended" then problem.raise("there is text after the end token") end
-  if self.state == "block" then return emit(self, text) end
+  if self.state == "block" then
+    self.ends = false
+    return emit(self, text)
+  end
   if not self.head then return plain(self, text) end
   self.head = self.head .. text
   local word = "tool_calls"
@@ -181,7 +185,12 @@ local function control_in_prose(self, name)
   end
 end
 
+--- An end token within the block is a part of it, to the official parser; the last one ends it.
 local function end_block(self)
+  if self.ends then
+    self.parts[#self.parts] = nil
+    self.controls = self.controls - 1
+  end
   local calls = read_calls(end_part(self))
   self.state = "ended"
   for _, call in ipairs(calls) do
@@ -193,7 +202,7 @@ end
 function strict:control(name)
   if self.state == "ended" then problem.raise("there is a token after the end token") end
   if self.state ~= "block" then return control_in_prose(self, name) end
-  if name == "eos" then return end_block(self) end
+  self.ends = name == "eos"
   self.controls = self.controls + 1
   emit(self, control[name])
 end
