@@ -60,6 +60,7 @@ def main():
     text = HEAD
     text += table("uint8_t", "iq_signs", list(quants.IQ2_XXS.ksigns), 2)
     text += table("uint64_t", "iq2_xxs_grid", bytes_of(grid_of("IQ2_XXS")), 16)
+    text += table("uint16_t", "iq2_xxs_codes", codes_of(grid_of("IQ2_XXS"), three, 2), 4)
     text += table("uint16_t", "iq2_xs_grid", codes_of(grid_of("IQ2_XS"), three, 2), 4)
     text += table("uint16_t", "iq2_s_grid", codes_of(grid_of("IQ2_S"), three, 2), 4)
     for name, values in eight.items():

@@ -52,7 +52,7 @@ typedef struct iq4_xs_block { block_half d; uint8_t scales_high[2], scales[4]; u
 extern const uint8_t iq_signs[128];          /* seven signs and the eighth, which makes their number even */
 extern const uint64_t iq2_xxs_grid[256];     /* eight magnitudes, a byte each */
 /* Eight codes of two bits: magnitudes 8, 25, 43, or for iq1_grid -1, 0, 1. */
-extern const uint16_t iq2_xs_grid[512], iq2_s_grid[1024], iq1_grid[2048];
+extern const uint16_t iq2_xxs_codes[256], iq2_xs_grid[512], iq2_s_grid[1024], iq1_grid[2048];
 /* Four codes of four bits: magnitudes 4, 12 .. 52, 62, or for iq3_s_grid 1, 3 .. 15. */
 extern const uint16_t iq3_xxs_grid[256], iq3_s_grid[512];
 

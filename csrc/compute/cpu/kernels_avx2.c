@@ -257,8 +257,23 @@ ALWAYS_INLINE __m256i grid_of_block (const uint8_t *q, uint32_t signs) {
   return _mm256_sub_epi8(_mm256_xor_si256(magnitudes, minus), minus);
 }
 
-ALWAYS_INLINE byte_lanes codes_grid (const uint8_t *first, const uint8_t *second, uint64_t signs) {
-  return (byte_lanes){ grid_of_block(first, (uint32_t)signs), grid_of_block(second, (uint32_t)(signs >> 32)) };
+/* Fields of seven bits to bytes of eight, whose last bit makes the number of ones even. */
+ALWAYS_INLINE uint32_t spread_signs (uint32_t word) {
+  const uint32_t seven = (word & 0x7F) | (word << 1 & 0x7F00) | (word << 2 & 0x7F0000) | (word << 3 & 0x7F000000);
+  uint32_t odd = seven ^ seven >> 4;               /* bit 0 of a byte gathers its eight */
+  odd ^= odd >> 2;
+  odd ^= odd >> 1;
+  return seven | (odd & 0x01010101) << 7;
+}
+
+ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+  uint64_t four_bits = 0;
+  UNROLL for (int s = 0; s < 8; s++) {
+    const uint32_t word = load_u32(b->sub[s].signs);
+    four_bits |= (uint64_t)(word >> 28) << 8 * s;
+    _mm256_storeu_si256((__m256i *)(void *)(values + CPU_BLOCK * s), grid_of_block(b->sub[s].grid, spread_signs(word)));
+  }
+  _mm_storeu_si128((__m128i *)(void *)scales, _mm_cvtsi64_si128((int64_t)four_bits));
 }
 
 ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }
@@ -308,11 +323,19 @@ ALWAYS_INLINE lanes sums_lanes (int_lanes x) {
   return (lanes){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) };
 }
 
-ALWAYS_INLINE int_lanes sums_bytes (const uint32_t *words) {
-  const __m128i order = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m128i four = _mm_setr_epi32((int)words[0], (int)words[1], (int)words[2], (int)words[3]);
-  const __m128i turned = _mm_shuffle_epi8(four, order);
-  return (int_lanes){ _mm256_cvtepu8_epi32(turned), _mm256_cvtepu8_epi32(_mm_srli_si128(turned, 8)) };
+ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) {
+  return (int_lanes){ _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)sixteen)),
+                      _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(sixteen + 8))) };
+}
+
+ALWAYS_INLINE void turn_bytes (const uint8_t *const *rows, uint8_t *out) {
+  const __m128i a = load_16(rows[0]), b = load_16(rows[1]), c = load_16(rows[2]), d = load_16(rows[3]);
+  const __m128i ab = _mm_unpacklo_epi8(a, b), cd = _mm_unpacklo_epi8(c, d);
+  const __m128i ab_high = _mm_unpackhi_epi8(a, b), cd_high = _mm_unpackhi_epi8(c, d);
+  _mm_storeu_si128((__m128i *)(void *)out, _mm_unpacklo_epi16(ab, cd));
+  _mm_storeu_si128((__m128i *)(void *)(out + 16), _mm_unpackhi_epi16(ab, cd));
+  _mm_storeu_si128((__m128i *)(void *)(out + 32), _mm_unpacklo_epi16(ab_high, cd_high));
+  _mm_storeu_si128((__m128i *)(void *)(out + 48), _mm_unpackhi_epi16(ab_high, cd_high));
 }
 
 ALWAYS_INLINE int_lanes sums_quads (__m128i four) {
@@ -329,9 +352,26 @@ ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
   return sums_quads(_mm_madd_epi16(load_16(eight), _mm_set1_epi16(1)));
 }
 
-ALWAYS_INLINE lanes lanes_repeat (const float *four) {
-  const __m256 twice = _mm256_broadcast_ps((const __m128 *)(const void *)four);
+ALWAYS_INLINE __m128 four_halves (const uint8_t *const *rows, size_t at) {
+  const uint64_t four = load_u16(rows[0] + at) | (uint64_t)load_u16(rows[1] + at) << 16 |
+                        (uint64_t)load_u16(rows[2] + at) << 32 | (uint64_t)load_u16(rows[3] + at) << 48;
+  return _mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four));
+}
+
+ALWAYS_INLINE lanes lanes_halves (const uint8_t *const *rows, size_t at) {
+  const __m128 four = four_halves(rows, at);
+  const __m256 twice = _mm256_insertf128_ps(_mm256_castps128_ps256(four), four, 1);
   return (lanes){ twice, twice };
+}
+
+/* The byte at `first` + k * stride of row j, at 4 k + j. */
+ALWAYS_INLINE __m128i gather_quads (const uint8_t *const *rows, size_t first, size_t stride) {
+  __m128i out = _mm_setzero_si128();
+#define GATHER(k, j) out = _mm_insert_epi8(out, rows[j][first + k * stride], 4 * k + j);
+  GATHER(0, 0) GATHER(0, 1) GATHER(0, 2) GATHER(0, 3) GATHER(1, 0) GATHER(1, 1) GATHER(1, 2) GATHER(1, 3)
+  GATHER(2, 0) GATHER(2, 1) GATHER(2, 2) GATHER(2, 3) GATHER(3, 0) GATHER(3, 1) GATHER(3, 2) GATHER(3, 3)
+#undef GATHER
+  return out;
 }
 
 ALWAYS_INLINE __m256 e8m0_half_of_8 (__m128i codes) {
@@ -342,8 +382,8 @@ ALWAYS_INLINE __m256 e8m0_half_of_8 (__m128i codes) {
   return _mm256_castsi256_ps(_mm256_blendv_epi8(denormal, normal, large));
 }
 
-ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *codes) {
-  const __m128i sixteen = load_16(codes);
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
+  const __m128i sixteen = gather_quads(rows, first, stride);
   return (lanes){ e8m0_half_of_8(sixteen), e8m0_half_of_8(_mm_srli_si128(sixteen, 8)) };
 }
 

@@ -181,12 +181,47 @@ ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
   return _mm512_and_si512(_mm512_srlv_epi64(both, _mm512_add_epi64(low, two)), _mm512_set1_epi8(3));
 }
 
-ALWAYS_INLINE byte_lanes codes_grid (const uint8_t *first, const uint8_t *second, uint64_t signs) {
-  const uint64_t *grid = iq2_xxs_grid;
-  const __m512i magnitudes = _mm512_setr_epi64(
-    (int64_t)grid[first[0]], (int64_t)grid[first[1]], (int64_t)grid[first[2]], (int64_t)grid[first[3]],
-    (int64_t)grid[second[0]], (int64_t)grid[second[1]], (int64_t)grid[second[2]], (int64_t)grid[second[3]]);
-  return _mm512_mask_sub_epi8(magnitudes, (__mmask64)signs, _mm512_setzero_si512(), magnitudes);
+/*
+** Each qword holds four numbers of grid entries, and signs. An entry is looked up as eight codes of two bits, 64 entries a
+** permutation; a word of codes is copied to four, which are shifted until each byte has its two bits at the bottom.
+*/
+ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+  const __m512i all = _mm512_loadu_si512(b->sub), w = _mm512_srli_epi64(all, 32);
+  __m512i signs = _mm512_and_si512(w, _mm512_set1_epi64(0x7F));     /* seven bits to a byte, then the eighth */
+  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 1), _mm512_set1_epi64(0x7F00)));
+  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 2), _mm512_set1_epi64(0x7F0000)));
+  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 3), _mm512_set1_epi64(0x7F000000)));
+  __m512i odd = _mm512_xor_si512(signs, _mm512_srli_epi64(signs, 4));
+  odd = _mm512_xor_si512(odd, _mm512_srli_epi64(odd, 2));
+  odd = _mm512_and_si512(_mm512_xor_si512(odd, _mm512_srli_epi64(odd, 1)), _mm512_set1_epi8(1));
+  uint64_t minus[4];
+  _mm256_storeu_si256((__m256i *)(void *)minus,
+                      _mm512_cvtepi64_epi32(_mm512_or_si512(signs, _mm512_slli_epi64(odd, 7))));
+  _mm_storeu_si128((__m128i *)(void *)scales, _mm512_cvtepi64_epi8(_mm512_srli_epi64(all, 60)));
+
+  const uint16_t *table = iq2_xxs_codes;
+  const __m512i entry = _mm512_cvtepu8_epi16(_mm512_cvtepi64_epi32(all));
+  __m512i found[4];
+  UNROLL for (int i = 0; i < 4; i++)
+    found[i] = _mm512_permutex2var_epi16(_mm512_loadu_si512(table + 64 * i), entry,
+                                         _mm512_loadu_si512(table + 64 * i + 32));
+  const __mmask32 bit6 = _mm512_test_epi16_mask(entry, _mm512_set1_epi16(64));
+  const __mmask32 bit7 = _mm512_test_epi16_mask(entry, _mm512_set1_epi16(128));
+  const __m512i words = _mm512_mask_blend_epi16(bit7, _mm512_mask_blend_epi16(bit6, found[0], found[1]),
+                                                _mm512_mask_blend_epi16(bit6, found[2], found[3]));
+  const __m512i shift = _mm512_set1_epi64(0x000C000800040000);      /* 0, 4, 8, 12 */
+  const __m512i magnitudes = _mm512_broadcast_i32x4(_mm_setr_epi8(8, 25, 43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  UNROLL for (int p = 0; p < 4; p++) {
+    const __m512i place = _mm512_add_epi16(_mm512_set1_epi16((short)(8 * p)), _mm512_setr_epi64(0,
+      0x0001000100010001, 0x0002000200020002, 0x0003000300030003, 0x0004000400040004, 0x0005000500050005,
+      0x0006000600060006, 0x0007000700070007));
+    const __m512i two = _mm512_srlv_epi16(_mm512_permutexvar_epi16(place, words), shift);
+    const __m512i codes = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi16(3)),
+                                          _mm512_and_si512(_mm512_slli_epi16(two, 6), _mm512_set1_epi16(0x300)));
+    const __m512i value = _mm512_shuffle_epi8(magnitudes, codes);
+    _mm512_storeu_si512(values + 64 * p,
+                        _mm512_mask_sub_epi8(value, (__mmask64)minus[p], _mm512_setzero_si512(), value));
+  }
 }
 
 /* The unsigned operand is the code and 128 more. */
@@ -218,10 +253,17 @@ ALWAYS_INLINE int_lanes sums_mul (int_lanes a, int_lanes b) { return _mm512_mull
 
 ALWAYS_INLINE lanes sums_lanes (int_lanes a) { return _mm512_cvtepi32_ps(a); }
 
-ALWAYS_INLINE int_lanes sums_bytes (const uint32_t *words) {
-  const __m128i turned = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-  const __m128i four = _mm_setr_epi32((int)words[0], (int)words[1], (int)words[2], (int)words[3]);
-  return _mm512_cvtepu8_epi32(_mm_shuffle_epi8(four, turned));
+ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) { return _mm512_cvtepu8_epi32(load_16(sixteen)); }
+
+ALWAYS_INLINE void turn_bytes (const uint8_t *const *rows, uint8_t *out) {
+  const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  const __m128i bytes = _mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+  __m512i all = _mm512_castsi128_si512(load_16(rows[0]));
+  all = _mm512_inserti32x4(all, load_16(rows[1]), 1);
+  all = _mm512_inserti32x4(all, load_16(rows[2]), 2);
+  all = _mm512_inserti32x4(all, load_16(rows[3]), 3);
+  all = _mm512_shuffle_epi8(_mm512_permutexvar_epi32(words, all), _mm512_broadcast_i32x4(bytes));
+  _mm512_storeu_si512(out, all);
 }
 
 ALWAYS_INLINE int_lanes sums_quads (__m128i four) {
@@ -237,10 +279,28 @@ ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
   return sums_quads(_mm_madd_epi16(load_16(eight), _mm_set1_epi16(1)));
 }
 
-ALWAYS_INLINE lanes lanes_repeat (const float *four) { return _mm512_broadcast_f32x4(_mm_loadu_ps(four)); }
+ALWAYS_INLINE __m128 four_halves (const uint8_t *const *rows, size_t at) {
+  const uint64_t four = load_u16(rows[0] + at) | (uint64_t)load_u16(rows[1] + at) << 16 |
+                        (uint64_t)load_u16(rows[2] + at) << 32 | (uint64_t)load_u16(rows[3] + at) << 48;
+  return _mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four));
+}
 
-ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *codes) {
-  const __m512i wide = _mm512_cvtepu8_epi32(load_16(codes));
+ALWAYS_INLINE lanes lanes_halves (const uint8_t *const *rows, size_t at) {
+  return _mm512_broadcast_f32x4(four_halves(rows, at));
+}
+
+/* The byte at `first` + k * stride of row j, at 4 k + j. */
+ALWAYS_INLINE __m128i gather_quads (const uint8_t *const *rows, size_t first, size_t stride) {
+  __m128i out = _mm_setzero_si128();
+#define GATHER(k, j) out = _mm_insert_epi8(out, rows[j][first + k * stride], 4 * k + j);
+  GATHER(0, 0) GATHER(0, 1) GATHER(0, 2) GATHER(0, 3) GATHER(1, 0) GATHER(1, 1) GATHER(1, 2) GATHER(1, 3)
+  GATHER(2, 0) GATHER(2, 1) GATHER(2, 2) GATHER(2, 3) GATHER(3, 0) GATHER(3, 1) GATHER(3, 2) GATHER(3, 3)
+#undef GATHER
+  return out;
+}
+
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
+  const __m512i wide = _mm512_cvtepu8_epi32(gather_quads(rows, first, stride));
   const __m512i denormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), wide);
   const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(wide, _mm512_set1_epi32(1)), 23);
   const __mmask16 small = _mm512_cmplt_epi32_mask(wide, _mm512_set1_epi32(2));

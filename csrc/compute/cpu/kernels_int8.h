@@ -11,10 +11,19 @@
 
 enum { SUPERBLOCK_BLOCKS = SUPERBLOCK / CPU_BLOCK, OUTPUTS_INT8 = 4 };
 
-/* Values 64 p .. of the superblock that begins at `block`, signed or not as the type says. */
-typedef byte_lanes unpack_pair (const uint8_t *block, size_t p);
+/* What is made once of a superblock of four outputs; each type uses what it needs. Tables as turn_bytes gives them. */
+typedef struct int8_prepared {
+  lanes d, minus_m;                              /* of output j at 4 k + j */
+  uint8_t scales[SUPERBLOCK_BLOCKS / 4 * 32];    /* sixteen a quad of blocks, or of half blocks */
+  uint8_t mins[SUPERBLOCK_BLOCKS / 4 * 32];
+  uint8_t values[OUTPUTS_INT8][SUPERBLOCK];      /* signed codes */
+} int8_prepared;
+
+typedef void prepare_superblock (const uint8_t *const *block, int8_prepared *out);
+/* Values 64 p .. of output j, whose superblock begins at `block`; signed or not as the type says. */
+typedef byte_lanes unpack_pair (const uint8_t *block, const int8_prepared *prepared, int j, size_t p);
 /* Scale of block 4 quad + k of output j, at 4 k + j. */
-typedef lanes quad_scales (const uint8_t *const *block, size_t quad);
+typedef lanes quad_scales (const uint8_t *const *block, const int8_prepared *prepared, size_t quad);
 
 /* What a type subtracts: nothing, a min a block, or a min a half block; these halves have scales of their own, too. */
 typedef enum min_kind { MIN_NONE, MIN_BLOCK, MIN_HALF } min_kind;
@@ -28,118 +37,124 @@ typedef struct int8_superblock {
 
 /* {== The types =================================================================================== */
 
-/* The halves at `at` of four blocks, sixteen numbers. */
-ALWAYS_INLINE lanes repeated_halves (const uint8_t *const *block, size_t at) {
-  float four[OUTPUTS_INT8];
-  UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) four[j] = load_half(block[j] + at);
-  return lanes_repeat(four);
+ALWAYS_INLINE void prepare_nothing (const uint8_t *const *block, int8_prepared *out) {
+  (void)block;
+  (void)out;
 }
 
-ALWAYS_INLINE byte_lanes unpack_q8_0 (const uint8_t *block, size_t p) {
+ALWAYS_INLINE byte_lanes unpack_q8_0 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
   const q8_0_block *b = (const void *)block;
+  (void)prepared;
+  (void)j;
   return codes_signed(codes_two(b[2 * p].q, b[2 * p + 1].q));
 }
 
-ALWAYS_INLINE lanes scales_q8_0 (const uint8_t *const *block, size_t quad) {
+ALWAYS_INLINE lanes scales_q8_0 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
   uint8_t halves[2 * CPU_LANES];
+  (void)prepared;
   UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
     UNROLL for (size_t k = 0; k < 4; k++)
       memcpy(halves + 2 * (4 * k + (size_t)j), block[j] + (4 * quad + k) * sizeof(q8_0_block), 2);
   return lanes_f16(halves);
 }
 
-ALWAYS_INLINE byte_lanes unpack_mxfp4 (const uint8_t *block, size_t p) {
+ALWAYS_INLINE byte_lanes unpack_mxfp4 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
   const mxfp4_block *b = (const void *)block;
+  (void)prepared;
+  (void)j;
   return codes_signed(codes_e2m1(b[2 * p].q, b[2 * p + 1].q));
 }
 
-ALWAYS_INLINE lanes scales_mxfp4 (const uint8_t *const *block, size_t quad) {
-  uint8_t scales[CPU_LANES];
-  UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
-    UNROLL for (size_t k = 0; k < 4; k++) scales[4 * k + (size_t)j] = block[j][(4 * quad + k) * sizeof(mxfp4_block)];
-  return lanes_e8m0_half(scales);
+ALWAYS_INLINE lanes scales_mxfp4 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)prepared;
+  return lanes_e8m0_half(block, 4 * quad * sizeof(mxfp4_block), sizeof(mxfp4_block));
 }
 
-ALWAYS_INLINE byte_lanes unpack_q4_k (const uint8_t *block, size_t p) {
+/* Bytes d, m, then scales (specs/formats.md 5): the four bytes of a quad are turned before they are unpacked. */
+ALWAYS_INLINE void prepare_q4_k (const uint8_t *const *block, int8_prepared *out) {
+  uint8_t turned[4 * CPU_LANES];
+  const uint8_t *a = turned + 16, *b = turned + 32, *c = turned + 48;
+  turn_bytes(block, turned);
+  for (int i = 0; i < 16; i++) {
+    out->scales[i] = a[i] & 63;
+    out->scales[16 + i] = (uint8_t)((c[i] & 15) | (a[i] >> 2 & 48));
+    out->mins[i] = b[i] & 63;
+    out->mins[16 + i] = (uint8_t)(c[i] >> 4 | (b[i] >> 2 & 48));
+  }
+  out->d = lanes_halves(block, offsetof(q4_k_block, d));
+  out->minus_m = lanes_sub(lanes_set(0.0f), lanes_halves(block, offsetof(q4_k_block, m)));
+}
+
+ALWAYS_INLINE byte_lanes unpack_q4_k (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  (void)prepared;
+  (void)j;
   return codes_nibbles(block + offsetof(q4_k_block, q) + 32 * p);
 }
 
-/* Four bytes of an output's twelve: the six-bit scales (or, by the other two words, mins) of a quad. */
-ALWAYS_INLINE lanes scales_q4_k (const uint8_t *const *block, size_t quad) {
-  uint32_t words[OUTPUTS_INT8];
-  UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) {
-    const uint8_t *scales = block[j] + offsetof(q4_k_block, scales);
-    words[j] = quad == 0 ? load_u32(scales) & 0x3F3F3F3F
-                         : (load_u32(scales + 8) & 0x0F0F0F0F) | (load_u32(scales) >> 2 & 0x30303030);
-  }
-  return lanes_mul(sums_lanes(sums_bytes(words)), repeated_halves(block, 0));
+ALWAYS_INLINE lanes scales_q4_k (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)block;
+  return lanes_mul(sums_lanes(sums_bytes(prepared->scales + 16 * quad)), prepared->d);
 }
 
-ALWAYS_INLINE int_lanes mins_q4_k (const uint8_t *const *block, size_t quad) {
-  uint32_t words[OUTPUTS_INT8];
-  UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) {
-    const uint8_t *scales = block[j] + offsetof(q4_k_block, scales);
-    words[j] = quad == 0 ? load_u32(scales + 4) & 0x3F3F3F3F
-                         : (load_u32(scales + 8) >> 4 & 0x0F0F0F0F) | (load_u32(scales + 4) >> 2 & 0x30303030);
+ALWAYS_INLINE void prepare_q2_k (const uint8_t *const *block, int8_prepared *out) {
+  uint8_t turned[4 * CPU_LANES];
+  turn_bytes(block, turned);
+  for (int i = 0; i < 4 * CPU_LANES; i++) {
+    out->scales[i] = turned[i] & 15;
+    out->mins[i] = turned[i] >> 4;
   }
-  return sums_bytes(words);
+  out->d = lanes_halves(block, offsetof(q2_k_block, d));
+  out->minus_m = lanes_sub(lanes_set(0.0f), lanes_halves(block, offsetof(q2_k_block, m)));
 }
 
-ALWAYS_INLINE byte_lanes unpack_q2_k (const uint8_t *block, size_t p) {
+ALWAYS_INLINE byte_lanes unpack_q2_k (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  (void)prepared;
+  (void)j;
   return codes_two_bits(block + offsetof(q2_k_block, q) + 32 * (p / 2), p % 2 * 4);
 }
 
-ALWAYS_INLINE lanes scales_q2_k (const uint8_t *const *block, size_t quad) {
+ALWAYS_INLINE lanes scales_q2_k (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)block;
   (void)quad;
-  return repeated_halves(block, offsetof(q2_k_block, d));
+  return prepared->d;
 }
 
-/* Scales (shift 0) or mins (shift 4) of the half blocks 4 p .. */
-ALWAYS_INLINE int_lanes halves_q2_k (const uint8_t *const *block, size_t p, const int shift) {
-  uint32_t words[OUTPUTS_INT8];
-  UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) words[j] = load_u32(block[j] + 4 * p) >> shift & 0x0F0F0F0F;
-  return sums_bytes(words);
-}
-
-/* Fields of seven bits to bytes of eight, whose last bit makes the number of ones even, of two words at once. */
-ALWAYS_INLINE uint64_t spread_signs (const uint8_t *first, const uint8_t *second) {
-  const uint64_t words = load_u32(first) | (uint64_t)load_u32(second) << 32;
-  const uint64_t seven = (words & 0x0000007F0000007F) | (words & 0x00003F8000003F80) << 1 |
-                         (words & 0x001FC000001FC000) << 2 | (words & 0x0FE000000FE00000) << 3;
-  uint64_t odd = seven ^ seven >> 4;               /* bit 0 of a byte gathers its eight */
-  odd ^= odd >> 2;
-  odd ^= odd >> 1;
-  return seven | (odd & 0x0101010101010101) << 7;
-}
-
-ALWAYS_INLINE byte_lanes unpack_iq2_xxs (const uint8_t *block, size_t p) {
-  const iq2_xxs_block *b = (const void *)block;
-  const uint64_t signs = spread_signs(b->sub[2 * p].signs, b->sub[2 * p + 1].signs);
-  return codes_signed(codes_grid(b->sub[2 * p].grid, b->sub[2 * p + 1].grid, signs));
-}
-
-ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, size_t quad) {
-  uint32_t words[OUTPUTS_INT8];
+ALWAYS_INLINE void prepare_iq2_xxs (const uint8_t *const *block, int8_prepared *out) {
+  uint8_t four_bits[OUTPUTS_INT8][CPU_LANES], turned[4 * CPU_LANES];
+  const uint8_t *rows[OUTPUTS_INT8];
   UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) {
-    const iq2_xxs_block *b = (const void *)block[j];
-    words[j] = 0x01010101;                         /* twice the scale, and one */
-    UNROLL for (size_t k = 0; k < 4; k++)
-      words[j] += (uint32_t)(b->sub[4 * quad + k].signs[3] >> 4) * 2 << 8 * k;
+    expand_iq2_xxs((const void *)block[j], out->values[j], four_bits[j]);
+    rows[j] = four_bits[j];
   }
-  return lanes_mul(sums_lanes(sums_bytes(words)), lanes_mul(repeated_halves(block, 0), lanes_set(0.125f)));
+  turn_bytes(rows, turned);
+  memcpy(out->scales, turned, 2 * CPU_LANES);
+  out->d = lanes_halves(block, offsetof(iq2_xxs_block, d));
+}
+
+ALWAYS_INLINE byte_lanes unpack_iq2_xxs (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  (void)block;
+  return codes_signed(codes_load((const int8_t *)prepared->values[j] + 64 * p));
+}
+
+ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  const lanes four_bits = sums_lanes(sums_bytes(prepared->scales + 16 * quad));
+  (void)block;
+  return lanes_mul(lanes_mul(lanes_add(four_bits, lanes_set(0.5f)), lanes_set(0.25f)), prepared->d);
 }
 
 /* {== A superblock ================================================================================ */
 
 ALWAYS_INLINE void int8_add_superblock (const uint8_t *const *block, const int8_superblock *x, lanes *acc, const int m,
-                                        unpack_pair *unpack, quad_scales *scales, const int is_signed,
-                                        const min_kind mins, const size_t min_at) {
+                                        prepare_superblock *prepare, unpack_pair *unpack, quad_scales *scales,
+                                        const int is_signed, const min_kind mins) {
+  int8_prepared prepared;
+  prepare(block, &prepared);
   UNROLL for (size_t quad = 0; quad < SUPERBLOCK_BLOCKS / 4; quad++) {
     int_lanes products[ROWS_INT8][2], excess[ROWS_INT8][2];
     UNROLL for (size_t pair = 0; pair < 2; pair++) {
       const size_t p = 2 * quad + pair;
       byte_lanes w[OUTPUTS_INT8];
-      UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) w[j] = unpack(block[j], p);
+      UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) w[j] = unpack(block[j], &prepared, j, p);
       UNROLL for (int r = 0; r < m; r++) {
         const byte_lanes xi = codes_load(x->codes[r] + 64 * p);
         const int_lanes start = is_signed ? dot_start(xi) : sums_zero();
@@ -148,20 +163,20 @@ ALWAYS_INLINE void int8_add_superblock (const uint8_t *const *block, const int8_
                                       : sums_reduce(dot_plain(start, w[0], xi), dot_plain(start, w[1], xi),
                                                     dot_plain(start, w[2], xi), dot_plain(start, w[3], xi));
         if (mins == MIN_HALF) {
-          products[r][pair] = sums_mul(products[r][pair], halves_q2_k(block, p, 0));
-          excess[r][pair] = sums_mul(halves_q2_k(block, p, 4), sums_of_halves(x->sums[r] + 4 * p));
+          products[r][pair] = sums_mul(products[r][pair], sums_bytes(prepared.scales + 16 * p));
+          excess[r][pair] = sums_mul(sums_bytes(prepared.mins + 16 * p), sums_of_halves(x->sums[r] + 4 * p));
         }
       }
     }
-    const lanes by = scales(block, quad);
+    const lanes by = scales(block, &prepared, quad);
     UNROLL for (int r = 0; r < m; r++) {
       const lanes x_scale = lanes_quads(x->scales[r] + 4 * quad);
       acc[r] = lanes_fma(sums_lanes(sums_fold(products[r][0], products[r][1])), lanes_mul(by, x_scale), acc[r]);
       if (mins == MIN_NONE) continue;
       const int_lanes least = mins == MIN_HALF ? sums_fold(excess[r][0], excess[r][1])
-                                          : sums_mul(mins_q4_k(block, quad), sums_of_blocks(x->sums[r] + 8 * quad));
-      const lanes down = lanes_sub(lanes_set(0.0f), repeated_halves(block, min_at));
-      acc[r] = lanes_fma(sums_lanes(least), lanes_mul(down, x_scale), acc[r]);
+                                          : sums_mul(sums_bytes(prepared.mins + 16 * quad),
+                                                     sums_of_blocks(x->sums[r] + 8 * quad));
+      acc[r] = lanes_fma(sums_lanes(least), lanes_mul(prepared.minus_m, x_scale), acc[r]);
     }
   }
 }
@@ -181,8 +196,8 @@ typedef struct int8_last {
 /* Four outputs of m rows of x from x_row on, `bytes` a superblock; block[j] begins output j, n of them are wanted. */
 ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, const cpu_int8_rows *x, size_t x_row,
                                       const int m, float *out, size_t out_stride, const size_t bytes,
-                                      unpack_pair *unpack, quad_scales *scales, const int is_signed,
-                                      const min_kind mins, const size_t min_at) {
+                                      prepare_superblock *prepare, unpack_pair *unpack, quad_scales *scales,
+                                      const int is_signed, const min_kind mins) {
   const size_t columns = w->columns, whole = columns / SUPERBLOCK, rest = columns % SUPERBLOCK;
   const size_t rest_bytes = bytes / SUPERBLOCK_BLOCKS * (rest / CPU_BLOCK), row_bytes = whole * bytes + rest_bytes;
   const uint8_t *block[OUTPUTS_INT8];
@@ -198,8 +213,8 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
   }
   for (size_t s = 0; s < whole; s++) {
     UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
-      for (size_t line = 0; line < bytes; line += 64) prefetch(block[j] + INT8_AHEAD + line);
-    int8_add_superblock(block, &xs, acc, m, unpack, scales, is_signed, mins, min_at);
+      for (size_t line = 0; line < bytes; line += 64) prefetch(block[j] + OUTPUTS_INT8 * row_bytes + line);
+    int8_add_superblock(block, &xs, acc, m, prepare, unpack, scales, is_signed, mins);
     UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) block[j] += bytes;
     UNROLL for (int r = 0; r < m; r++) {
       xs.codes[r] += SUPERBLOCK;
@@ -216,7 +231,7 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
       xs.scales[r] = memcpy(last.scales[r], xs.scales[r], rest / CPU_BLOCK * sizeof(float));
       xs.sums[r] = memcpy(last.sums[r], xs.sums[r], rest / CPU_HALF_BLOCK * sizeof(int16_t));
     }
-    int8_add_superblock(block, &xs, acc, m, unpack, scales, is_signed, mins, min_at);
+    int8_add_superblock(block, &xs, acc, m, prepare, unpack, scales, is_signed, mins);
   }
   UNROLL for (int r = 0; r < m; r++) {
     float four[OUTPUTS_INT8];
@@ -226,25 +241,26 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
 }
 
 /* One function a type: the template above with its pieces. */
-#define PRODUCT_INT8(name, bytes, unpack, scales, is_signed, mins, min_at) \
+#define PRODUCT_INT8(name, bytes, prepare, unpack, scales, is_signed, mins) \
   static void name (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows, float *out, \
                     size_t out_stride) { \
     for (size_t j = 0; j < outputs; j += OUTPUTS_INT8) { \
       const size_t n = outputs - j < OUTPUTS_INT8 ? outputs - j : OUTPUTS_INT8; \
       size_t r = 0; \
       for (; r + ROWS_INT8 <= rows; r += ROWS_INT8) \
-        int8_four_outputs(w, row + j, n, x, r, ROWS_INT8, out + r * out_stride + j, out_stride, bytes, unpack, scales, \
-                          is_signed, mins, min_at); \
+        int8_four_outputs(w, row + j, n, x, r, ROWS_INT8, out + r * out_stride + j, out_stride, bytes, prepare, unpack, \
+                          scales, is_signed, mins); \
       for (; r < rows; r++) \
-        int8_four_outputs(w, row + j, n, x, r, 1, out + r * out_stride + j, out_stride, bytes, unpack, scales, \
-                          is_signed, mins, min_at); \
+        int8_four_outputs(w, row + j, n, x, r, 1, out + r * out_stride + j, out_stride, bytes, prepare, unpack, \
+                          scales, is_signed, mins); \
     } \
   }
 
-PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), unpack_q8_0, scales_q8_0, 1, MIN_NONE, 0)
-PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), unpack_mxfp4, scales_mxfp4, 1, MIN_NONE, 0)
-PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), unpack_q4_k, scales_q4_k, 0, MIN_BLOCK, offsetof(q4_k_block, m))
-PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), unpack_q2_k, scales_q2_k, 0, MIN_HALF, offsetof(q2_k_block, m))
-PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), unpack_iq2_xxs, scales_iq2_xxs, 1, MIN_NONE, 0)
+PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1, MIN_NONE)
+PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4, 1,
+             MIN_NONE)
+PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, 0, MIN_BLOCK)
+PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, 0, MIN_HALF)
+PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_iq2_xxs, scales_iq2_xxs, 1, MIN_NONE)
 
 #endif

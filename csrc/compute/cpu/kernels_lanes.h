@@ -23,8 +23,6 @@
 #define UNROLL _Pragma("GCC unroll 8")
 #endif
 
-enum { INT8_AHEAD = 1024 };   /* bytes of a row that integer products ask for ahead */
-
 /* E2M1 doubled, and 12 more: the operand of the integer products. */
 #define FP4_DOUBLED 0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12
 #define FP4_SHIFTED 12, 13, 14, 15, 16, 18, 20, 24, 12, 11, 10, 9, 8, 6, 4, 0

@@ -272,14 +272,18 @@ ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
   return out;
 }
 
-/* Eight groups of eight from IQ2_XXS's grid, negative where a bit of `signs` is set. */
-ALWAYS_INLINE byte_lanes codes_grid (const uint8_t *first, const uint8_t *second, uint64_t signs) {
-  byte_lanes out;
-  for (int i = 0; i < 4 * CPU_LANES; i++) {
-    const int magnitude = (int)(iq2_xxs_grid[i < 32 ? first[i / 8] : second[i / 8 - 4]] >> i % 8 * 8 & 255);
-    out.at[i] = (int8_t)(signs >> i & 1 ? -magnitude : magnitude);
+/* The signed codes of a superblock, and its eight scales of four bits, zeros behind them. */
+ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+  memset(scales, 0, CPU_LANES);
+  for (int s = 0; s < 8; s++) {
+    const uint32_t word = load_u32(b->sub[s].signs);
+    scales[s] = (uint8_t)(word >> 28);
+    for (int i = 0; i < CPU_BLOCK; i++) {
+      const int magnitude = (int)(iq2_xxs_grid[b->sub[s].grid[i / 8]] >> i % 8 * 8 & 255);
+      const int minus = iq_signs[word >> i / 8 * 7 & 127] >> i % 8 & 1;
+      values[CPU_BLOCK * s + i] = (uint8_t)(minus ? -magnitude : magnitude);
+    }
   }
-  return out;
 }
 
 /* Signed codes as dot_signed takes them, with what dot_start makes of the activations. */
@@ -331,11 +335,15 @@ ALWAYS_INLINE lanes sums_lanes (int_lanes a) {
   return out;
 }
 
-/* Byte k of word j at 4 k + j. */
-ALWAYS_INLINE int_lanes sums_bytes (const uint32_t *words) {
+ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) {
   int_lanes out;
-  EACH(l) out.at[l] = (int32_t)(words[l % 4] >> l / 4 * 8 & 255);
+  EACH(l) out.at[l] = sixteen[l];
   return out;
+}
+
+/* Byte 4 q + k of row j at 16 q + 4 k + j. */
+ALWAYS_INLINE void turn_bytes (const uint8_t *const *rows, uint8_t *out) {
+  for (int i = 0; i < 4 * CPU_LANES; i++) out[i] = rows[i % 4][i / 16 * 4 + i / 4 % 4];
 }
 
 /* Number h at 4 h + j for every j. */
@@ -352,17 +360,17 @@ ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
   return out;
 }
 
-/* Number j at 4 k + j for every k. */
-ALWAYS_INLINE lanes lanes_repeat (const float *four) {
+/* The half at `at` of row j at 4 k + j for every k. */
+ALWAYS_INLINE lanes lanes_halves (const uint8_t *const *rows, size_t at) {
   lanes out;
-  EACH(l) out.at[l] = four[l % 4];
+  EACH(l) out.at[l] = load_half(rows[l % 4] + at);
   return out;
 }
 
-/* Half of 2^(code - 127), as GGML reads it: e8m0_half. */
-ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *codes) {
+/* Half of 2^(code - 127), as GGML reads it: of the code at `first` + k * stride of row j, at 4 k + j. */
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
   lanes out;
-  EACH(l) out.at[l] = e8m0_half(codes[l]);
+  EACH(l) out.at[l] = e8m0_half(rows[l % 4][first + (size_t)(l / 4) * stride]);
   return out;
 }
 
