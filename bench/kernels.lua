@@ -1,7 +1,7 @@
 --- Products of every stored type with one row of activations: GB of weights a second of one thread's CPU time, from a
 -- matrix 4096 x 4096 whose copies fill more than any cache. `make bench-kernels`, or kernels.lua [ROWS] [TYPE] [LEVEL].
--- The types' blocks are the oracle's random ones; values do not matter for the time. FP4 and types with integer
--- products take int8 activations, as `fast` does; the others float32.
+-- The types' blocks are the oracle's random ones (MXFP4's with a usual scale, or denormal sums would be measured). FP4
+-- and types with integer products take int8 activations, as `fast` does; the others float32.
 package.path = "./?.lua;" .. package.path
 local support = require "spec.support"
 local internals = support.internals()
@@ -32,7 +32,9 @@ for _, name in ipairs { "Q8_0", "MXFP4", "Q4_K", "Q2_K", "IQ2_XXS", "Q4_0", "Q4_
   "Q6_K", "IQ4_NL", "IQ4_XS", "IQ3_S", "IQ3_XXS", "IQ2_S", "IQ2_XS", "IQ1_S", "IQ1_M" } do
   local blocks, values = vectors[name .. ".blocks"], vectors[name .. ".values"]
   local bytes = size * size / values.shape[2] * blocks.shape[2]
-  types[#types + 1] = { name, weight_of(name, bytes, blocks.bytes:sub(1, 8 * blocks.shape[2])) }
+  local sample = blocks.bytes:sub(1, 8 * blocks.shape[2])
+  if name == "MXFP4" then sample = sample:gsub("(.)(" .. ("."):rep(16) .. ")", "\127%2") end
+  types[#types + 1] = { name, weight_of(name, bytes, sample) }
 end
 
 print(("| type, %d row%s | level | bits a weight | GB/s | weights/ns |"):format(rows, rows == 1 and "" or "s"))
