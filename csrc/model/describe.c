@@ -82,20 +82,52 @@ static int e8m0_undefined (const uint8_t *data, size_t i) {
   return data[i] == 255;
 }
 
-/* Every code of the other types is a number. */
+/* Every code of the types that are nowhere here is a number. */
 static is_undefined *const undefined_of[TENSOR_TYPE_COUNT] = {
   [TENSOR_F32] = f32_undefined, [TENSOR_BF16] = bf16_undefined, [TENSOR_F16] = f16_undefined,
   [TENSOR_F8_E4M3] = e4m3_undefined, [TENSOR_F8_E8M0] = e8m0_undefined
 };
 
+/* GGML's blocks: `halves` half-precision scales, the first at byte `at` (compute/cpu/blocks.h). */
+typedef struct block_scales { size_t halves, at; } block_scales;
+
+static const block_scales scales_of[TENSOR_TYPE_COUNT] = {
+  [TENSOR_Q4_0] = { 1, 0 }, [TENSOR_Q4_1] = { 2, 0 }, [TENSOR_Q5_0] = { 1, 0 }, [TENSOR_Q5_1] = { 2, 0 },
+  [TENSOR_Q8_0] = { 1, 0 }, [TENSOR_Q2_K] = { 2, 80 }, [TENSOR_Q3_K] = { 1, 108 }, [TENSOR_Q4_K] = { 2, 0 },
+  [TENSOR_Q5_K] = { 2, 0 }, [TENSOR_Q6_K] = { 1, 208 }, [TENSOR_IQ1_S] = { 1, 0 }, [TENSOR_IQ2_XXS] = { 1, 0 },
+  [TENSOR_IQ2_XS] = { 1, 0 }, [TENSOR_IQ2_S] = { 1, 0 }, [TENSOR_IQ3_XXS] = { 1, 0 }, [TENSOR_IQ3_S] = { 1, 0 },
+  [TENSOR_IQ4_NL] = { 1, 0 }, [TENSOR_IQ4_XS] = { 1, 0 }
+};
+
+enum { IQ1_M_SCALES = 48 };      /* its half lies in the high nibbles of four 16-bit words from here on */
+
+static int block_undefined (tensor_type type, const uint8_t *block) {
+  const block_scales *scales = &scales_of[type];
+  for (size_t i = 0; i < scales->halves; i++)
+    if (f16_undefined(block + scales->at, i)) return 1;
+  if (type == TENSOR_MXFP4) return e8m0_undefined(block, 0);
+  if (type != TENSOR_IQ1_M) return 0;
+  /* Words 0 to 3 hold bits 0-3, 4-7, 8-11, 12-15: the exponent is all of word 3's low three and word 2's high two. */
+  return (block[IQ1_M_SCALES + 7] >> 4 & 7) == 7 && block[IQ1_M_SCALES + 5] >> 6 == 3;
+}
+
+static int can_be_undefined (tensor_type type) {
+  return undefined_of[type] != NULL || scales_of[type].halves != 0 || type == TENSOR_MXFP4 || type == TENSOR_IQ1_M;
+}
+
+static int is_undefined_at (const stored_tensor *t, size_t i) {
+  const tensor_type_info *type = &tensor_types[t->type];
+  if (undefined_of[t->type] != NULL) return undefined_of[t->type](t->data, i);
+  return block_undefined(t->type, t->data + i * type->block_bytes);
+}
+
 static ms_status check_tensor (const stored_tensor *t, ms_error *err) {
-  is_undefined *undefined = undefined_of[t->type];
-  if (undefined == NULL) return MS_OK;
-  size_t values = t->bytes / tensor_types[t->type].block_bytes;
-  for (size_t i = 0; i < values; i++)
-    if (undefined(t->data, i))
+  const tensor_type_info *type = &tensor_types[t->type];
+  size_t blocks = can_be_undefined(t->type) ? t->bytes / type->block_bytes : 0;
+  for (size_t i = 0; i < blocks; i++)
+    if (is_undefined_at(t, i))
       return fail(err, MS_EFORMAT, "%s: tensor %s holds no number at value %zu of %zu (NaN or Inf)", t->file,
-                  t->name, i, values);
+                  t->name, i * type->block_values, blocks * type->block_values);
   return MS_OK;
 }
 

@@ -31,6 +31,26 @@ static const encoding_rule encodings[] = {
   { TENSOR_F16, WEIGHT_F16, 1, 0 },
   { TENSOR_F8_E4M3, WEIGHT_FP8, 1, 1 },
   { TENSOR_I8, WEIGHT_FP4, 2, 1 },
+  { TENSOR_Q4_0, WEIGHT_Q4_0, 1, 0 },
+  { TENSOR_Q4_1, WEIGHT_Q4_1, 1, 0 },
+  { TENSOR_Q5_0, WEIGHT_Q5_0, 1, 0 },
+  { TENSOR_Q5_1, WEIGHT_Q5_1, 1, 0 },
+  { TENSOR_Q8_0, WEIGHT_Q8_0, 1, 0 },
+  { TENSOR_Q2_K, WEIGHT_Q2_K, 1, 0 },
+  { TENSOR_Q3_K, WEIGHT_Q3_K, 1, 0 },
+  { TENSOR_Q4_K, WEIGHT_Q4_K, 1, 0 },
+  { TENSOR_Q5_K, WEIGHT_Q5_K, 1, 0 },
+  { TENSOR_Q6_K, WEIGHT_Q6_K, 1, 0 },
+  { TENSOR_IQ1_S, WEIGHT_IQ1_S, 1, 0 },
+  { TENSOR_IQ1_M, WEIGHT_IQ1_M, 1, 0 },
+  { TENSOR_IQ2_XXS, WEIGHT_IQ2_XXS, 1, 0 },
+  { TENSOR_IQ2_XS, WEIGHT_IQ2_XS, 1, 0 },
+  { TENSOR_IQ2_S, WEIGHT_IQ2_S, 1, 0 },
+  { TENSOR_IQ3_XXS, WEIGHT_IQ3_XXS, 1, 0 },
+  { TENSOR_IQ3_S, WEIGHT_IQ3_S, 1, 0 },
+  { TENSOR_IQ4_NL, WEIGHT_IQ4_NL, 1, 0 },
+  { TENSOR_IQ4_XS, WEIGHT_IQ4_XS, 1, 0 },
+  { TENSOR_MXFP4, WEIGHT_MXFP4, 1, 0 },
 };
 
 enum { FP4_SCALE_COLUMNS = 32 };     /* by definition of the format; FP8 tiles are stated in config.json */
@@ -61,9 +81,11 @@ static void mark_used (finder *f, const stored_tensor *t) {
   f->m->used[t - checkpoint_at(f->m->files, 0)] = 1;
 }
 
-static const encoding_rule *rule_of (tensor_type type) {
+/* NULL: a type that no weight is stored in. Vectors are stored as plain numbers. */
+static const encoding_rule *rule_of (tensor_type type, bool is_vector) {
   for (size_t i = 0; i < sizeof encodings / sizeof encodings[0]; i++)
-    if (encodings[i].type == type) return &encodings[i];
+    if (encodings[i].type == type)
+      return is_vector && (encodings[i].scaled || tensor_types[type].block_values > 1) ? NULL : &encodings[i];
   return NULL;
 }
 
@@ -141,10 +163,11 @@ static ms_status find (finder *f, const char *suffix, size_t rows, size_t column
     if (need == OPTIONAL) return MS_OK;
     return fail(f->err, MS_EFORMAT, "%s: tensor %s is missing", path_of(f), name.text);
   }
-  const encoding_rule *rule = rule_of(t->type);
-  if (rule == NULL || (rule->scaled && rows == 0))
-    return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s; supported are F32, BF16, F16%s", t->file, t->name,
-                tensor_types[t->type].name, rows == 0 ? "" : ", F8_E4M3 and I8 (FP4)");
+  const encoding_rule *rule = rule_of(t->type, rows == 0);
+  if (rule == NULL)
+    return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s; supported are F32, BF16, F16%s", t->file,
+                t->name, tensor_types[t->type].name,
+                rows == 0 ? "" : ", F8_E4M3, I8 (FP4) and the block types of GGML");
   size_t rank = rows == 0 ? 1 : 2, stored_columns = columns / rule->values_a_element;
   int fits = t->rank >= rank && t->shape[t->rank - 1] == stored_columns && rows_of(t) == (rows == 0 ? 1 : rows)
           && (rows != 0 || t->rank == 1) && columns % rule->values_a_element == 0;

@@ -2,7 +2,15 @@
 -- and tensors.
 local gguf = {}
 
-gguf.type = { F32 = 0, F16 = 1, Q8_0 = 8, I8 = 24, I16 = 25, I32 = 26, I64 = 27, F64 = 28, BF16 = 30, MXFP4 = 39 }
+gguf.type = { F32 = 0, F16 = 1, I8 = 24, I16 = 25, I32 = 26, I64 = 27, F64 = 28, BF16 = 30 }
+
+--- GGML's block types: { id, values a block, bytes a block } (specs/formats.md 5, and the gguf package's table).
+gguf.blocks = { Q4_0 = { 2, 32, 18 }, Q4_1 = { 3, 32, 20 }, Q5_0 = { 6, 32, 22 }, Q5_1 = { 7, 32, 24 },
+  Q8_0 = { 8, 32, 34 }, Q2_K = { 10, 256, 84 }, Q3_K = { 11, 256, 110 }, Q4_K = { 12, 256, 144 },
+  Q5_K = { 13, 256, 176 }, Q6_K = { 14, 256, 210 }, IQ2_XXS = { 16, 256, 66 }, IQ2_XS = { 17, 256, 74 },
+  IQ3_XXS = { 18, 256, 98 }, IQ1_S = { 19, 256, 50 }, IQ4_NL = { 20, 32, 18 }, IQ3_S = { 21, 256, 110 },
+  IQ2_S = { 22, 256, 82 }, IQ4_XS = { 23, 256, 136 }, IQ1_M = { 29, 256, 56 }, MXFP4 = { 39, 32, 17 } }
+for name, block in pairs(gguf.blocks) do gguf.type[name] = block[1] end
 
 local kinds = { u8 = 0, i8 = 1, u16 = 2, i16 = 3, u32 = 4, i32 = 5, f32 = 6, bool = 7, string = 8, array = 9, u64 = 10,
   i64 = 11, f64 = 12 }

@@ -241,6 +241,61 @@ function model.halved(entries)
   return out
 end
 
+--- Blocks of MXFP4 from FP4 codes and their scales: bit for bit the same numbers. Byte i of a block holds the values i
+-- and i + 16, byte k of the official form 2k and 2k + 1, low nibble first.
+local function mxfp4(entry, scales)
+  local out, low, high = {}, {}, {}
+  for at = 0, #entry.bytes - 1, 16 do
+    local codes = {}
+    for i = 1, 16 do
+      local byte = entry.bytes:byte(at + i)
+      codes[2 * i - 1], codes[2 * i] = byte % 16, math.floor(byte / 16)
+    end
+    for i = 1, 16 do low[i], high[i] = codes[i], codes[i + 16] end
+    for i = 1, 16 do codes[i] = string.char(low[i] + 16 * high[i]) end
+    out[#out + 1] = scales.bytes:sub(at / 16 + 1, at / 16 + 1) .. table.concat(codes, "", 1, 16)
+  end
+  return table.concat(out)
+end
+
+--- The entries of model.entries with experts as MXFP4 blocks.
+function model.with_mxfp4(name)
+  local by_name, out = {}, {}
+  for _, entry in ipairs(files.entries(name .. "/model.safetensors")) do by_name[entry.name] = entry end
+  for i, entry in ipairs(model.entries(name)) do
+    local codes = by_name[entry.name]
+    out[i] = codes.type ~= "I8" and entry or { name = entry.name, type = "MXFP4", shape = entry.shape,
+      bytes = mxfp4(codes, by_name[(entry.name:gsub("weight$", "scale"))]) }
+  end
+  return out
+end
+
+--- A matrix of BF16 as Q8_0, and as F32 with the numbers that this stands for.
+function model.q8_0(entry)
+  local blocks, numbers = {}, {}
+  for at = 1, #entry.bytes, 64 do
+    local values, largest = {}, 0
+    for i = 0, 31 do
+      local low, high = entry.bytes:byte(at + 2 * i, at + 2 * i + 1)
+      local exponent = high % 128 * 2 + math.floor(low / 128)
+      local size = exponent == 0 and low % 128 * 2 ^ -133 or (1 + low % 128 / 128) * 2 ^ (exponent - 127)
+      values[i + 1] = high >= 128 and -size or size
+      largest = math.max(largest, size)
+    end
+    local bits = gguf.float_bits(largest / 127, 5, 10)
+    local d = bits < 1024 and bits * 2 ^ -24 or (1 + bits % 1024 / 1024) * 2 ^ (math.floor(bits / 1024) - 15)
+    local parts = { gguf.integer(bits, 2) }
+    for i = 1, 32 do
+      local q = d == 0 and 0 or math.max(-127, math.min(127, math.floor(values[i] / d + 0.5)))
+      parts[i + 1] = gguf.integer(q, 1)
+      numbers[#numbers + 1] = gguf.f32(q == 0 and 0 or q * d)
+    end
+    blocks[#blocks + 1] = table.concat(parts)
+  end
+  return { name = entry.name, type = "Q8_0", shape = entry.shape, bytes = table.concat(blocks) },
+    { name = entry.name, type = "F32", shape = entry.shape, bytes = table.concat(numbers) }
+end
+
 local merged = { w1 = "ffn_gate_exps", w2 = "ffn_down_exps", w3 = "ffn_up_exps" }
 
 --- Tensors of a GGUF file from widened entries: norms as F32, hash tables as I32, experts of a layer as one tensor.

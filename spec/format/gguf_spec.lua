@@ -251,6 +251,30 @@ describe("gguf_parse", function()
     }
   end)
 
+  describe("blocks", function()
+    for name, block in pairs(gguf.blocks) do
+      local values, bytes = block[2], block[3]
+      it(("takes rows of whole blocks of %s"):format(name), function()
+        local got = assert(internals.gguf_parse(tensor(info("a", { 3, 2 * values }, name, 0), ("b"):rep(6 * bytes)))).a
+        assert.same({ name, { 3, 2 * values }, 6 * bytes }, { got.type, got.shape, got.bytes })
+      end)
+
+      it(("G15: refuses rows of %s that end inside a block"):format(name), function()
+        for _, row in ipairs { 1, values - 1, values + 1, values / 2, 2 * values + 8 } do
+          refuses(tensor(info("a", { values, row }, name, 0), ("b"):rep(4 * values * bytes)), "EFORMAT",
+            ("'a' has rows of %d values, no whole number of blocks of %d as %s needs"):format(row, values, name))
+        end
+      end)
+
+      it(("G13: refuses %s of more bytes than memory can number, and of more than the file has"):format(name),
+        function()
+        refuses(tensor(info("a", { 2 ^ 40, 2 ^ 23 }, name, 0)), "EFORMAT", "'a'")
+        refuses(tensor(info("a", { 2 ^ 63 - 2 ^ 32 }, name, 0)), "EFORMAT", "'a'")
+        refuses(tensor(info("a", { 1, values }, name, 0), ("b"):rep(bytes - 1)), "EFORMAT", "but the data has")
+      end)
+    end
+  end)
+
   describe("places", function()
     local second = ("d"):rep(32)
     local function two(offset, shape) return wrap({}, { one, info("b", shape or { 4 }, "F32", offset) },

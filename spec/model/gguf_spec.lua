@@ -66,6 +66,67 @@ describe("a GGUF model", function()
     assert.is_true(result.max < 1e-4, "largest difference " .. result.max)
   end)
 
+  it("gives with MXFP4 experts the bits of FP4 in reference, of the same numbers in exact, and stays near in fast",
+    function()
+    for _, name in ipairs { "tiny", "tinystage" } do
+      local tokens, columns = name == "tiny" and 129 or "stage", model.config(name).vocab_size
+      local path = put(gguf.encode(model.keys(model.config(name)), model.tensors(model.with_mxfp4(name))))
+      assert.is_true(assert(moonseek.probe(path)).types.MXFP4.tensors > 0)
+      local official = "spec/oracle/" .. name
+      assert.is_true(logits(path, "reference", tokens) == logits(official, "reference", tokens))
+      assert.is_true(logits(path, "exact", tokens) == logits(beside(model.entries(name), name), "exact", tokens))
+      local result = internals.compare(logits(official, "fast", tokens), logits(path, "fast", tokens), columns)
+      assert.is_true(result.kl_mean < 0.02, "KL mean " .. result.kl_mean)
+    end
+  end)
+
+  it("gives with Q8_0 matrices the bits of the numbers that they stand for", function()
+    local blocks, numbers = {}, {}
+    for i, entry in ipairs(model.entries("tinystage")) do
+      local dense = #entry.shape == 2 and entry.type == "BF16" and not entry.name:find("ape", 1, true)
+      if dense then blocks[i], numbers[i] = model.q8_0(entry) else blocks[i], numbers[i] = entry, entry end
+    end
+    local path = put(gguf.encode(model.keys(model.config("tinystage")), model.tensors(blocks)))
+    assert.is_true(logits(path, "exact", "stage") == logits(beside(numbers, "tinystage"), "exact", "stage"))
+  end)
+
+  for name, block in pairs(gguf.blocks) do
+    it(("G22: computes with %s, and finds what is no number in it with check = true"):format(name), function()
+      local function write(bytes)
+        local tensors = model.tensors(model.entries("tiny"))
+        for _, tensor in ipairs(tensors) do
+          if tensor.name == "output.weight" then tensor.type, tensor.bytes = name, bytes end
+        end
+        return put(gguf.encode(model.keys(model.config("tiny")), tensors))
+      end
+      local count = 512 * 256 / block[2]
+      local engine = assert(moonseek.open { path = write(("\0"):rep(count * block[3])), check = true, threads = 1 })
+      local session = assert(engine:session { context = 16 })
+      assert(session:sync { 1, 2, 3 })
+      local top = assert(session:logits()):top(1)[1]
+      assert.equal(0, top.logit)
+      engine:close()
+      -- all bits set: a NaN in every field that can be one
+      local bad = ("\0"):rep((count - 1) * block[3]) .. ("\255"):rep(block[3])
+      local none, message, code = moonseek.open { path = write(bad), check = true }
+      assert.is_nil(none)
+      assert.equal("EFORMAT", code)
+      assert.truthy(message:find("head.weight holds no number at value " .. 512 * 256 - block[2], 1, true), message)
+    end)
+  end
+
+  it("G21: refuses a norm in blocks", function()
+    local path = tinystage(function(tensors)
+      for _, tensor in ipairs(tensors) do
+        if tensor.name == "blk.0.attn_norm.weight" then tensor.type, tensor.bytes = "Q8_0", ("\0"):rep(4 * 34) end
+      end
+    end)
+    local _, message, code = moonseek.probe(path)
+    assert.equal("EUNSUPPORTED", code)
+    assert.truthy(message:find("layers.0.attn_norm.weight has type Q8_0; supported are F32, BF16, F16", 1, true),
+      message)
+  end)
+
   it("is told by its header", function()
     local path = tinystage(nil, { tokenizer = true })
     local info, official = assert(moonseek.probe(path)), assert(moonseek.probe("spec/oracle/tinystage"))
