@@ -160,13 +160,15 @@ local function byte_name(byte)
   return utf8.char(256 + before)
 end
 
---- A vocabulary of single bytes, padded to the size of the real one.
+--- A vocabulary of single bytes and one merge, padded to the size of the real one.
 local function vocabulary()
   local tokens, kinds_of = { "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>" }, {}
   for byte = 0, 255 do tokens[#tokens + 1] = byte_name(byte) end
+  tokens[#tokens + 1] = "ab"
+  local used = #tokens
   for i = 1, shape.vocabulary do
     tokens[i] = text(tokens[i] or ("<unused %d>"):format(i))
-    kinds_of[i] = ("<i4"):pack((i <= 3 or i > 259) and 3 or 1)
+    kinds_of[i] = ("<i4"):pack((i <= 3 or i > used) and 3 or 1)
   end
   return table.concat(tokens), table.concat(kinds_of)
 end
