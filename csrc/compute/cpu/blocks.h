@@ -22,7 +22,7 @@ typedef uint8_t block_half[2];     /* IEEE half */
 
 typedef struct q4_0_block { block_half d; uint8_t q[16]; } q4_0_block;                       /* d (q - 8) */
 typedef struct q4_1_block { block_half d, m; uint8_t q[16]; } q4_1_block;                    /* d q + m */
-typedef struct q5_0_block { block_half d; uint8_t high[4]; uint8_t q[16]; } q5_0_block;      /* d (q - 16); bit i of high: */
+typedef struct q5_0_block { block_half d; uint8_t high[4]; uint8_t q[16]; } q5_0_block;      /* d (q - 16); high bit i: */
 typedef struct q5_1_block { block_half d, m; uint8_t high[4]; uint8_t q[16]; } q5_1_block;   /* bit 4 of value i */
 typedef struct q8_0_block { block_half d; int8_t q[32]; } q8_0_block;                        /* d q */
 typedef struct iq4_nl_block { block_half d; uint8_t q[16]; } iq4_nl_block;                   /* d iq4_values[q] */
@@ -30,7 +30,7 @@ typedef struct mxfp4_block { uint8_t scale; uint8_t q[16]; } mxfp4_block;       
 
 /* {== Blocks of 256: d and m times the small scales of sub-blocks ================================= */
 
-typedef struct q2_k_block { uint8_t scales[16]; uint8_t q[64]; block_half d, m; } q2_k_block;   /* scale low, min high */
+typedef struct q2_k_block { uint8_t scales[16]; uint8_t q[64]; block_half d, m; } q2_k_block;  /* scale low, min high */
 typedef struct q3_k_block { uint8_t high[32]; uint8_t q[64]; uint8_t scales[12]; block_half d; } q3_k_block;
 typedef struct q4_k_block { block_half d, m; uint8_t scales[12]; uint8_t q[128]; } q4_k_block;
 typedef struct q5_k_block { block_half d, m; uint8_t scales[12]; uint8_t high[32]; uint8_t q[128]; } q5_k_block;

@@ -151,9 +151,13 @@ static void own_task (void *context, size_t i, size_t worker) {
 static void int8_task (void *context, size_t i, size_t worker) {
   const product_job *job = context;
   const product_task task = task_of(job, i);
+  const cpu_int8_rows *x = job->codes;
+  const size_t output = task.group * job->count + task.first, row = task.group * job->rows;
+  const size_t block = row * blocks_of(x->columns, CPU_BLOCK);
+  const cpu_int8_rows rows = { x->codes + block * CPU_BLOCK, x->scales + block, x->sums + 2 * block, x->columns };
   (void)worker;
-  job->cpu->kernels->product_int8[job->w->encoding](job->w, task.first, task.count, job->codes, job->rows,
-                                                    job->out + task.first, job->out_stride);
+  job->cpu->kernels->product_int8[job->w->encoding](job->w, output, task.count, &rows, job->rows, job->out + output,
+                                                    job->out_stride);
 }
 
 static void blas_task (void *context, size_t i, size_t worker) {
@@ -220,11 +224,11 @@ ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups,
   return run_product(cpu, &job, groups, err);
 }
 
-ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, const cpu_int8_rows *x, size_t rows,
+ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, size_t groups, const cpu_int8_rows *x, size_t rows,
                             float *out, size_t out_stride, ms_error *err) {
-  product_job job = { .w = w, .count = w->rows, .rows = rows, .out = out, .out_stride = out_stride,
+  product_job job = { .w = w, .count = w->rows / groups, .rows = rows, .out = out, .out_stride = out_stride,
                       .codes = x };
-  return run_product(cpu, &job, 1, err);
+  return run_product(cpu, &job, groups, err);
 }
 
 /* {== Roundings of `reference` =================================================================== */

@@ -41,10 +41,10 @@ ms_status cpu_product_rows (cpu_backend *cpu, const weight *w, size_t from, size
 ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups, const float *x,
                                size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err);
 /*
-** Integer codes times int8, the product of `fast` for weights that cpu_takes_codes: out [rows, w->rows]. x as
-** product_int8 of kernels.h takes it.
+** The same with integer codes and int8, the product of `fast` for weights that cpu_takes_codes. x: cpu_int8_of for as
+** many groups.
 */
-ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, const cpu_int8_rows *x, size_t rows,
+ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, size_t groups, const cpu_int8_rows *x, size_t rows,
                             float *out, size_t out_stride, ms_error *err);
 
 /* Are activations int8 for the products of w? */
@@ -65,8 +65,12 @@ void cpu_round_fp8 (const cpu_backend *cpu, float *x, size_t columns);
 
 /* x for a product with FP8 or FP4 weights: in `reference` a rounded copy in scratch slot `slot`, else x. */
 ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *rounded, ms_error *err);
-/* x as int8 codes, scales and sums in scratch slot `slot`. */
-ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, cpu_int8_rows *codes, ms_error *err);
+/*
+** x [rows, groups * columns] as int8 codes, scales and sums in scratch slot `slot`: [groups, rows, columns], the
+** rows of each group one behind the other.
+*/
+ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, size_t groups, cpu_int8_rows *codes,
+                       ms_error *err);
 
 /* Each file of stages fills in its entries. */
 void cpu_install_dense (backend *be);              /* dense.c: embed, norms, linear maps, head */

@@ -182,8 +182,9 @@ ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
 }
 
 /*
-** Each qword holds four numbers of grid entries, and signs. An entry is looked up as eight codes of two bits, 64 entries a
-** permutation; a word of codes is copied to four, which are shifted until each byte has its two bits at the bottom.
+** Each qword holds four numbers of grid entries, and signs. An entry is looked up as eight codes of two bits, 64
+** entries a permutation; a word of codes is copied to four, which are shifted until each byte has its two bits at the
+** bottom.
 */
 ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
   const __m512i all = _mm512_loadu_si512(b->sub), w = _mm512_srli_epi64(all, 32);

@@ -110,8 +110,9 @@ static void block_to_int8 (const float *x, int8_t *codes, float *block_scale, in
   for (size_t i = 0; i < CPU_BLOCK; i += CPU_LANES) {
     const lanes value = lanes_div(lanes_load(x + i), divisor);   /* a denormal scale is coarse: clamp */
     lanes_to_int8(lanes_min(limit, lanes_max(lower, lanes_round(value))), codes + i);
-    sums[i / CPU_HALF_BLOCK] = 0;
-    for (size_t k = i; k < i + CPU_LANES; k++) sums[i / CPU_HALF_BLOCK] = (int16_t)(sums[i / CPU_HALF_BLOCK] + codes[k]);
+    int sum = 0;
+    for (size_t k = i; k < i + CPU_LANES; k++) sum += codes[k];
+    sums[i / CPU_HALF_BLOCK] = (int16_t)sum;
   }
 }
 

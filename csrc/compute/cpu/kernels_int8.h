@@ -248,15 +248,16 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
       const size_t n = outputs - j < OUTPUTS_INT8 ? outputs - j : OUTPUTS_INT8; \
       size_t r = 0; \
       for (; r + ROWS_INT8 <= rows; r += ROWS_INT8) \
-        int8_four_outputs(w, row + j, n, x, r, ROWS_INT8, out + r * out_stride + j, out_stride, bytes, prepare, unpack, \
-                          scales, is_signed, mins); \
+        int8_four_outputs(w, row + j, n, x, r, ROWS_INT8, out + r * out_stride + j, out_stride, bytes, prepare, \
+                          unpack, scales, is_signed, mins); \
       for (; r < rows; r++) \
         int8_four_outputs(w, row + j, n, x, r, 1, out + r * out_stride + j, out_stride, bytes, prepare, unpack, \
                           scales, is_signed, mins); \
     } \
   }
 
-PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1, MIN_NONE)
+PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1,
+             MIN_NONE)
 PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4, 1,
              MIN_NONE)
 PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, 0, MIN_BLOCK)

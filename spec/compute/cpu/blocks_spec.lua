@@ -273,15 +273,23 @@ describe("stages with blocks", function()
       for _, level in ipairs(internals.kernel_levels()) do
         for threads = 1, 2 do
           local options = { numerics = "fast", threads = threads, kernels = level }
-          assert.equal(expected, assert(internals.dense_stage("linear", options, { w = w, x = x })))
-          assert.equal(internals.kernel_product("scalar", w, x),
-            assert(internals.dense_stage("head", options, { w = w, x = x })))
+          for _, stage in ipairs { "linear", "head" } do
+            assert.equal(expected, assert(internals.dense_stage(stage, options, { w = w, x = x })))
+          end
         end
       end
-      local first = { type = type, shape = { 35, 512 }, bytes = w.bytes:sub(1, #w.bytes / 2) }
-      local grouped = assert(internals.dense_stage("grouped_linear", { numerics = "fast", threads = 1 },
-        { w = w, x = row_of(x, 1, 1024), groups = 2 }))
-      assert.equal(internals.kernel_product("scalar", first, row_of(x, 1, 512)), row_of(grouped, 1, 35))
+      local rows = random_floats(3 * 1024)       -- of two groups each
+      local grouped = assert(internals.dense_stage("grouped_linear", { numerics = "fast", threads = 2 },
+        { w = w, x = rows, groups = 2 }))
+      for group = 1, 2 do
+        local half = #w.bytes / 2
+        local part = { type = type, shape = { 35, 512 }, bytes = w.bytes:sub((group - 1) * half + 1, group * half) }
+        for row = 1, 3 do
+          local columns = row_of(row_of(rows, row, 1024), group, 512)
+          assert.equal(internals.kernel_product("scalar", part, columns, integers),
+            row_of(row_of(grouped, row, 70), group, 35))
+        end
+      end
     end)
   end
 end)
