@@ -40,13 +40,30 @@ case("add 1-5 digits, direct", "add", { turns = 1, thinking = false })
 case("add 5+5 digits, direct", "add", { turns = 1, thinking = false, digits = { 5, 5 } })
 case("mul up to 4x2 digits, direct", "mul", { turns = 1, thinking = false })
 case("mul 4x2 digits, direct", "mul", { turns = 1, thinking = false, digits = { 4, 2 } })
-for offered = 1, 4 do case(("tool call, %d offered"):format(offered), "tool", { turns = 1, offered = offered }, 50) end
+for offered = 1, 4 do case(("tool call, %d offered"):format(offered), "tool", { turns = 1, offered = offered }) end
 case("json 1-8 fields, 0-20 lines", "json", { turns = 1 })
 case("json 8 fields, 20 lines", "json", { turns = 1, fields = 8, filler = 20 })
 case("answer from a tool result", "result", { turns = 1 })
 case("department of a mail", "mail", { turns = 1 })
 case("needs working out", "effort", { turns = 1 })
+case("needs working out, more wordings", "effort", { turns = 1, any = true })
+case("repeat a text", "echo", { turns = 1 })
 case("chat of 6 turns", "mixed", { turns = 6 })
+
+-- What needs no thinking, thought about all the same: the thought has to be right, too.
+for _, size_and_facts in ipairs { { 1024, 16 }, { 2048, 64 }, { 16384, 64 } } do
+  local tokens, facts = size_and_facts[1], size_and_facts[2]
+  case(("needle %s, %d facts, thinking"):format(size(tokens), facts), "needle",
+    { tokens = tokens, facts = facts, questions = 1, thinking = true }, tokens > 10000 and 40 or 200)
+end
+case("tool call, 4 offered, thinking", "tool", { turns = 1, offered = 4, thinking = true })
+case("json 1-8 fields, 0-20 lines, thinking", "json", { turns = 1, thinking = true })
+case("json 8 fields, 20 lines, thinking", "json", { turns = 1, fields = 8, filler = 20, thinking = true })
+case("answer from a tool result, thinking", "result", { turns = 1, thinking = true })
+case("department of a mail, thinking", "mail", { turns = 1, thinking = true })
+case("needs working out, more wordings, thinking", "effort", { turns = 1, any = true, thinking = true })
+case("repeat a text, thinking", "echo", { turns = 1, thinking = true })
+case("chat of 6 turns, thinking", "mixed", { turns = 6, think = 1 })
 
 evaluate.eos = "<｜end▁of▁sentence｜>"
 
@@ -93,7 +110,7 @@ function evaluate.item(engine, item, policy)
     assert(session:sync(turn.prompt))
     local want = answer_ids(tokenizer, turn.answer)
     local ok, got
-    if choices[item.task] then
+    if choices[item.task] and turn.prompt[#turn.prompt].control ~= "<think>" then
       got = best_choice(session, tokenizer, choices[item.task])
       ok = got == turn.text
     else

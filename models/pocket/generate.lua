@@ -27,9 +27,10 @@ while true do
   if type(o.facts) == "table" then o.facts = rng:range(o.facts[1], o.facts[2]) end
   if o.filler_chance then o.filler = rng:chance(o.filler_chance) end
   if o.pool_chance then o.pool = rng:chance(o.pool_chance) end
-  if row[1] == "needle" then                    -- leave room for the questions
-    o.facts = math.min(o.facts, math.floor((stage.tokens - 10) / 17))
-    o.questions = math.max(1, math.min(o.questions, math.floor((stage.tokens - o.facts * 16) / 28)))
+  if row[1] == "needle" then                    -- leave room for the questions, which are longer with thoughts
+    local each, more = o.thinking == true and 90 or 28, o.thinking and 64 or 0
+    o.facts = math.min(o.facts, math.floor((stage.tokens - 10 - more) / 17))
+    o.questions = math.max(1, math.min(o.questions, math.floor((stage.tokens - o.facts * 16) / each)))
   end
   if not io.write(line(tasks.item(row[1], o)), "\n") then break end
 end

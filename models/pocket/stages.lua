@@ -30,19 +30,31 @@ stages[5] = { tokens = 1024,
   { "mixed", 15, { before_chance = 0.1 } },
   { "tool", 14, { result = 0.4, other = 0.1 } }, { "json", 10, {} }, { "mail", 1, {} }, { "effort", 1, {} } }
 
--- The sparse finish. Documents with few names and with several facts about one name are the hard negatives.
-local function finish(tokens, facts, questions, needles)
+-- The sparse finish, in which the model also learns to think about what it knows. Documents with few names and with
+-- several facts about one name are the hard negatives. think: share of the turns with a thought. A thought must come
+-- without an earlier one of its kind in sight, too, whose form can be copied (once, turns = 1); singles: the share of
+-- such sequences.
+local function finish(tokens, facts, questions, needles, singles)
+  local function documents(share, more)
+    local options = { facts = facts, questions = questions, filler_chance = 0.85 }
+    for name, value in pairs(more) do options[name] = value end
+    return { "needle", needles * share, options }
+  end
   return { tokens = tokens,
-    { "needle", needles / 2, { facts = facts, questions = questions, filler_chance = 0.85, pool_chance = 0.4 } },
-    { "needle", needles / 2, { facts = facts, questions = questions, filler_chance = 0.85, twins = 0.4 } },
-    { "mul", 12, { before_chance = 0.1 } },
+    documents(0.3, { pool_chance = 0.4 }), documents(0.3, { twins = 0.4 }),
+    documents(0.25, { twins = 0.2, thinking = true }), documents(0.15, { pool_chance = 0.4, thinking = "last" }),
+    { "mul", 11, { before_chance = 0.1 } },
     { "add", 8, { before_chance = 0.1, add_levels = { { 2, 1 }, { 3, 2 }, { 4, 6 } } } },
-    { "mixed", 11, { before_chance = 0.1 } }, { "tool", 9, { result = 0.4, other = 0.1 } }, { "json", 5, {} },
-    { "json", 22, { hard = true } } }
+    { "mixed", 10, { before_chance = 0.1, think = 0.4, any = true } },
+    { "mixed", singles, { think = 0.6, any = true, once = true } },
+    { "tool", 7, { result = 0.4, other = 0.1, think = 0.4 } },
+    { "tool", singles * 0.4, { result = 0.5, think = 0.6, turns = 1 } },
+    { "json", 6, { think = 0.4 } }, { "json", 23, { hard = true, think = 0.35 } },
+    { "mail", 2, { think = 0.5 } }, { "echo", 1, { think = 0.5 } }, { "effort", 2, { any = true, think = 0.3 } } }
 end
 
-stages[6] = finish(512, { 4, 24 }, 8, 32)
-stages[7] = finish(1024, { 16, 60 }, 12, 54)
-stages[8] = finish(2048, { 24, 64 }, 16, 60)
+stages[6] = finish(512, { 4, 24 }, 8, 34, 24)
+stages[7] = finish(1024, { 16, 60 }, 12, 48, 12)
+stages[8] = finish(2048, { 24, 64 }, 16, 50, 3)
 
 return stages

@@ -5,84 +5,15 @@
 -- answer that had to be looked up. An item is a whole conversation; tasks.turns(item) cuts it into prompts and answers.
 local Random = require "random"
 local Draw = require "draw"
+local Writer = require "writer"
 local arithmetic = require "arithmetic"
+local thoughts = require "thoughts"
 local toolbox = require "toolbox"
 
 local tasks = {}
 
 local BOS, EOS = "<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>"
-local USER, ASSISTANT = "<｜User｜>", "<｜Assistant｜>"
-
--- --------------------------------------------------------------------- pieces
-
--- Tokens of a text, counted as the tokenizer makes them: words, digits and runs of punctuation.
-local function estimate(text)
-  local n, i = 0, 1
-  while i <= #text do
-    local _, e = text:find("^[ ]?[%a]+", i)
-    if not e then _, e = text:find("^[%p\128-\255][%a]+", i) end
-    if not e then _, e = text:find("^[ ]?[%p\128-\255]+[\n]*", i) end
-    if not e then _, e = text:find("^[ \n]+", i) end
-    n, i = n + 1, (e or i) + 1
-  end
-  return n
-end
-tasks.estimate = estimate
-
-local marks = { "｜DSML｜", "<think>", "</think>" }
-
-local Writer = {}
-Writer.__index = Writer
-
-local function writer(rng, draw)
-  return setmetatable({ pieces = {}, size = 0, rng = rng, draw = draw }, Writer)
-end
-
-function Writer:control(name, answer)
-  self.pieces[#self.pieces + 1] = { control = name, answer = answer }
-  self.size = self.size + 1
-end
-
--- Text of a template: DSML and think marks in it become control tokens, as they do in the official prompt string.
-function Writer:text(text, answer, mark)
-  while text ~= "" do
-    local at, control = #text + 1, nil
-    for _, name in ipairs(marks) do
-      local s = text:find(name, 1, true)
-      if s and s < at then at, control = s, name end
-    end
-    if at > 1 then
-      local part = text:sub(1, at - 1)
-      self.pieces[#self.pieces + 1] = { text = part, answer = answer, mark = mark }
-      self.size = self.size + estimate(part)
-    end
-    if control then self:control(control, answer) end
-    text = text:sub(at + (control and #control or 0))
-  end
-end
-
-function Writer:user(text)
-  self:control(USER)
-  self:text(text)
-  self:control(ASSISTANT)
-end
-
--- An answer without thinking: strings, looked-up parts as { "part" }.
-function Writer:reply(parts, unscored)
-  self:control "</think>"
-  for _, part in ipairs(parts) do
-    if type(part) == "table" then self:text(part[1], not unscored, true) else self:text(part, not unscored) end
-  end
-  self:control(EOS, not unscored)
-end
-
-function Writer:think(steps, result)
-  self:control "<think>"
-  self:text(steps, true)
-  self:control("</think>", true)
-  self:text(result, true)
-  self:control(EOS, true)
-end
+local estimate = Writer.estimate
 
 -- ------------------------------------------------------------------- one turn
 
@@ -120,7 +51,7 @@ local function compute(w, sign, o)
   if o.history then
     w:reply({ result }, true)
   elseif thinking then
-    w:think(sign == "+" and arithmetic.add(a, b) or arithmetic.mul(a, b), result)
+    w:think({ sign == "+" and arithmetic.add(a, b) or arithmetic.mul(a, b) }, { result })
   else
     w:reply { result }
   end
@@ -129,18 +60,28 @@ end
 function turn.add(w, o) compute(w, "+", o) end
 function turn.mul(w, o) compute(w, "*", o) end
 
-function turn.echo(w)
+-- What is to be repeated.
+local function spoken(w)
   local d = w.draw
-  local what
   local k = w.rng:range(1, 5)
-  if k == 1 then what = d:asked_name()
-  elseif k == 2 then what = d:of "cities"
-  elseif k == 3 then what = d:number(w.rng:range(1, 6))
-  elseif k == 4 then what = d:asked_name() .. " and " .. d:asked_name()
-  else what = d:of "people" .. " " .. d:number(w.rng:range(2, 4)) end
-  w:user(w.rng:pick { "Repeat: %s.", "Say %s.", "Repeat after me: %s." }:format(what))
-  w:reply { { what } }
+  if k == 1 then return d:asked_name() end
+  if k == 2 then return d:of "cities" end
+  if k == 3 then return d:number(w.rng:range(1, 6)) end
+  if k == 4 then return d:asked_name() .. " and " .. d:asked_name() end
+  return d:of "people" .. " " .. d:number(w.rng:range(2, 4))
 end
+
+local echo_forms = { "Repeat: %s.", "Say %s.", "Repeat after me: %s." }
+
+function turn.echo(w, o)
+  local what = spoken(w)
+  local ask = w.rng:pick(echo_forms):format(what)
+  w:user(ask)
+  w:answer(o, { { what } }, function() return thoughts.echo(ask, what) end)
+end
+
+-- Questions about a fact of a document.
+local ask_forms = { "What is the %s of %s?", "Give the %s of %s.", "Which %s does %s have?", "Tell me the %s of %s." }
 
 -- name, value, quoted
 local fields = {
@@ -150,6 +91,8 @@ local fields = {
   { "State", function(d) return d:of "states" end, true },
   { "Total", function(d) return d:number(d.rng:range(1, 5)) end },
 }
+
+local json_forms = { "Return JSON with %s.", "Give %s as JSON.", "JSON with the fields %s, please.", "Write JSON: %s" }
 
 -- fields: how many are asked; filler: how many other lines; hard: many of both.
 function turn.json(w, o)
@@ -171,62 +114,91 @@ function turn.json(w, o)
   local index = {}
   for k = 1, present do index[k] = k end
   rng:shuffle(index)
-  local names, parts = {}, {}
+  local names, parts, told = {}, {}, {}
   for i = 1, asked do
     local f = fields[order[index[i]]]
     names[i] = f[1]:lower()
+    told[i] = { names[i], values[index[i]], text = f[3] }
     parts[#parts + 1] = (i == 1 and "{" or ", ") .. '"' .. names[i] .. (f[3] and '": "' or '": ')
-    parts[#parts + 1] = f[3] and { values[index[i]] } or { values[index[i]] }
+    parts[#parts + 1] = { values[index[i]] }
     if f[3] then parts[#parts + 1] = '"' end
   end
   parts[#parts + 1] = "}"
-  local ask = rng:pick { "Return JSON with %s.", "Give %s as JSON.",
-    "JSON with the fields %s, please.", "Write JSON: %s" }
-  lines[#lines + 1] = ask:format(table.concat(names, ", "))
+  lines[#lines + 1] = rng:pick(json_forms):format(table.concat(names, ", "))
   w:user(table.concat(lines, "\n"))
-  w:reply(parts)
+  w:answer(o, parts, function() return thoughts.json(told) end)
 end
 
+-- What the mail says, and the words of it that tell the department.
 local mails = {
-  sales = { "Please send a price for the %s.", "We want to buy the %s.",
-    "Is there a discount on the %s?", "I need an offer for the %s." },
-  support = { "The %s does not work.", "The %s is broken again.",
-    "I cannot start the %s.", "Please help me repair the %s." },
-  billing = { "The invoice for the %s is wrong.", "I paid twice for the %s.",
-    "Please refund the %s.", "My payment for the %s failed." },
-  shipping = { "Where is the parcel with the %s?", "The %s has not arrived.",
-    "The driver lost the %s.", "Please track my %s." },
+  sales = { { "Please send a price for the %s.", "price" }, { "We want to buy the %s.", "buy" },
+    { "Is there a discount on the %s?", "discount" }, { "I need an offer for the %s.", "offer" } },
+  support = { { "The %s does not work.", "not work" }, { "The %s is broken again.", "broken" },
+    { "I cannot start the %s.", "cannot start" }, { "Please help me repair the %s.", "repair" } },
+  billing = { { "The invoice for the %s is wrong.", "invoice" }, { "I paid twice for the %s.", "paid" },
+    { "Please refund the %s.", "refund" }, { "My payment for the %s failed.", "payment" } },
+  shipping = { { "Where is the parcel with the %s?", "parcel" }, { "The %s has not arrived.", "not arrived" },
+    { "The driver lost the %s.", "driver" }, { "Please track my %s.", "track" } },
 }
 tasks.departments = { "sales", "support", "billing", "shipping" }
 
-function turn.mail(w)
+function turn.mail(w, o)
   local department = w.rng:pick(tasks.departments)
   local lines = { "Hello," }
   if w.rng:chance(0.5) then
     lines[#lines + 1] = ("this is %s from %s."):format(w.draw:of "people", w.draw:of "cities")
   end
-  lines[#lines + 1] = w.rng:pick(mails[department]):format(w.draw:asked_name())
+  local telling = w.rng:pick(mails[department])
+  local name = w.draw:asked_name()
+  lines[#lines + 1] = telling[1]:format(name)
   if w.rng:chance(0.3) then lines[#lines + 1] = ("I wrote on %s."):format(w.draw:of "days") end
   lines[#lines + 1] = "Which department: sales, support, billing or shipping?"
   w:user(table.concat(lines, "\n"))
-  w:reply { { department } }
+  w:answer(o, { { department } }, function() return thoughts.mail(telling[1], name, telling[2], department) end)
 end
 
--- Does a question need working out? yes for arithmetic, no for the rest.
-function turn.effort(w)
+local add_forms = { "What is %d + %d?", "Compute %d + %d.", "Add %d and %d.", "How much is %d + %d?" }
+local mul_forms = { "What is %d * %d?", "Compute %d * %d.", "Multiply %d by %d.", "How much is %d * %d?" }
+
+-- A question of any task, and what it wants.
+local function any_question(w)
+  local d, k = w.draw, w.rng:range(1, 12)
+  if k <= 6 then
+    local a, b = d:operands(w.rng:range(1, 5), w.rng:range(1, k <= 3 and 5 or 2))
+    return w.rng:pick(k <= 3 and add_forms or mul_forms):format(a, b), k <= 3 and "a sum" or "a product"
+  end
+  if k <= 8 then return w.rng:pick(ask_forms):format(d:of "attributes", d:asked_name()), "a value" end
+  if k <= 10 then return w.rng:pick(echo_forms):format(spoken(w)), "a text" end
+  if k == 11 then
+    local names = {}
+    for i, field in ipairs(fields) do names[i] = field[1]:lower() end
+    w.rng:shuffle(names)
+    return w.rng:pick(json_forms):format(table.concat(names, ", ", 1, w.rng:range(1, 8))), "JSON"
+  end
+  if w.rng:chance(0.5) then return "Which department: sales, support, billing or shipping?", "a department" end
+  return w.rng:pick { "What is the weather in %s?", "Weather in %s, please.", "How is the weather in %s?",
+    "What time is it in %s?", "Time in %s, please.", "Give the time in %s." }:format(d:of "cities"), "a value"
+end
+
+-- Does a question need working out? yes for arithmetic, no for the rest. any: questions of every task and wording.
+function turn.effort(w, o)
   local d, answer = w.draw, "no"
-  local question
-  local k = w.rng:range(1, 8)
-  if k <= 4 then
+  local question, kind
+  local k = o.any and 9 or w.rng:range(1, 8)
+  if k == 9 then
+    question, kind = any_question(w)
+    if kind == "a sum" or kind == "a product" then answer = "yes" end
+  elseif k <= 4 then
     local a, b = d:operands(w.rng:range(1, 5), w.rng:range(1, 3))
     answer, question = "yes", w.rng:pick { "What is %d + %d?", "What is %d * %d?", "Compute %d * %d.", "Add %d and %d.",
       "Multiply %d by %d.", "How much is %d + %d?" }:format(a, b)
-  elseif k == 5 then question = ("What is the %s of %s?"):format(d:of "attributes", d:asked_name())
-  elseif k == 6 then question = ("Repeat: %s."):format(d:asked_name())
-  elseif k == 7 then question = ("What is the weather in %s?"):format(d:of "cities")
-  else question = ("Give the %s of %s."):format(d:of "attributes", d:asked_name()) end
+    kind = (question:find("+", 1, true) or question:find "Add") and "a sum" or "a product"
+  elseif k == 5 then question, kind = ("What is the %s of %s?"):format(d:of "attributes", d:asked_name()), "a value"
+  elseif k == 6 then question, kind = ("Repeat: %s."):format(d:asked_name()), "a text"
+  elseif k == 7 then question, kind = ("What is the weather in %s?"):format(d:of "cities"), "a value"
+  else question, kind = ("Give the %s of %s."):format(d:of "attributes", d:asked_name()), "a value" end
   w:user("Does this need working out?\n" .. question)
-  w:reply { { answer } }
+  w:answer(o, { { answer } }, function() return thoughts.effort(question, kind) end)
 end
 
 -- ----------------------------------------------------------------------- tools
@@ -265,16 +237,16 @@ local function drawer(w)
 end
 
 -- A request and the call; with_result: also the tool's result and the answer from it.
-local function call(w, offered, with_result)
+local function call(w, o, offered, with_result)
   local tool = w.rng:pick(offered)
   local request, values, result, answer = toolbox.request(tool, drawer(w))
   w:user(request)
-  w:reply(call_parts(tool, values))
+  w:answer(o, call_parts(tool, values), function() return thoughts.call(request, tool, values) end)
   if with_result then
     w:user("<tool_result>" .. result .. "</tool_result>")
     local parts = {}
     for i, part in ipairs(answer) do parts[i] = i % 2 == 0 and { part } or part end
-    w:reply(parts)
+    w:answer(o, parts, function() return thoughts.result(tool, values, result) end)
   end
 end
 
@@ -289,7 +261,7 @@ end
 
 -- A document of `tokens` tokens (about) with `facts` facts, and the questions after it.
 -- questions: how many; filler: false = facts only; held_out_names: all names held out; twins: share of facts about a
--- name that already has one.
+-- name that already has one; thinking: true for every question, "last" for the last one.
 local function needle(w, o)
   local rng, draw = w.rng, w.draw
   local facts, seen, lines, size = {}, {}, {}, 0
@@ -313,7 +285,7 @@ local function needle(w, o)
   end
   asked = math.min(asked, #facts)
   if o.filler ~= false then
-    local room = o.tokens - asked * 27 - 8
+    local room = o.tokens - asked * (o.thinking == true and 90 or 27) - (o.thinking == "last" and 72 or 8)
     while true do
       local line = draw:filler()
       size = size + estimate(line .. "\n")
@@ -327,11 +299,11 @@ local function needle(w, o)
   rng:shuffle(order)
   for i = 1, asked do
     local fact = facts[order[i]]
-    local ask = rng:pick { "What is the %s of %s?", "Give the %s of %s.", "Which %s does %s have?",
-      "Tell me the %s of %s." }
-    ask = ask:format(fact.field, fact.name)
+    local ask = rng:pick(ask_forms):format(fact.field, fact.name)
     w:user(i == 1 and table.concat(lines, "\n") .. "\n" .. ask or ask)
-    w:reply { "The " .. fact.field .. " of " .. fact.name .. " is ", { fact.value }, "." }
+    w:answer({ thinking = o.thinking == true or o.thinking == "last" and i == asked },
+      { "The " .. fact.field .. " of " .. fact.name .. " is ", { fact.value }, "." },
+      function() return thoughts.lookup(ask, fact) end)
   end
 end
 
@@ -399,7 +371,7 @@ function make.tool(w, o)
     if w.rng:chance(o.other or 0) then
       turn[w.rng:weighted { { "echo", 2 }, { "json", 1 }, { "mul", 1 }, { "add", 1 }, { "mail", 1 } }](w, o)
     else
-      call(w, offered, w.rng:chance(o.result or 0))
+      call(w, o, offered, w.rng:chance(o.result or 0))
     end
     if w.size > (o.tokens or 0) and not o.turns then break end
   end
@@ -411,25 +383,34 @@ function make.result(w, o)
 end
 
 -- A chat of turns of all kinds. In the official prompt without tools, older turns lose their thinking: half of the
--- chats are written like that (history), so that only their last turn is a worked sum.
+-- chats are written like that (history), so that only their last turn is a worked sum. once: no kind comes twice, so
+-- that no earlier turn shows how to answer one.
 function make.mixed(w, o)
   w:control(BOS)
-  local history = o.turns ~= nil or w.rng:chance(0.4)
+  local history = o.turns ~= nil or not o.once and w.rng:chance(0.4)
   local kinds = { { "mul", 5 }, { "add", 4 }, { "json", 3 }, { "echo", 2 }, { "mail", 2 }, { "effort", 1.5 },
     { "needle", 2 } }
+  if o.once then kinds[1][2], kinds[2][2] = 1, 1 end
   for i = 1, o.turns or 1000 do
     local kind = w.rng:weighted(kinds)
     local last = o.turns and i == o.turns or not o.turns and w.size > o.tokens * 0.75
     if kind == "needle" then
       local facts = w.rng:range(2, 8)
-      needle(w, { facts = facts, questions = o.turns and 1 or w.rng:range(1, 3), filler = true,
-        tokens = facts * 14 + w.rng:range(20, 80) })
+      local questions = (o.turns or o.once) and 1 or w.rng:range(1, 3)
+      local thinking = o.think and not (history and not last) and w.rng:chance(o.think)
+      needle(w, { facts = facts, questions = questions, filler = true, thinking = thinking or nil,
+        tokens = facts * 14 + w.rng:range(20, 80) + (thinking and questions * 63 or 0) })
     else
       o.history = history and not last
       turn[kind](w, o)
       o.history = nil
     end
-    if not o.turns and (w.size > o.tokens or history and last) then break end
+    if o.once then
+      for k = #kinds, 1, -1 do
+        if kinds[k][1] == kind then table.remove(kinds, k) end
+      end
+    end
+    if not o.turns and (w.size > o.tokens or history and last or #kinds == 0) then break end
   end
 end
 
@@ -438,7 +419,7 @@ function tasks.item(name, options)
   local o = {}
   for k, v in pairs(options) do o[k] = v end
   local rng = Random.new(o.seed)
-  local w = writer(rng, Draw.new(rng, o.held_out, o.pool))
+  local w = Writer.new(rng, Draw.new(rng, o.held_out, o.pool))
   make[name](w, o)
   return { task = name, pieces = w.pieces, size = w.size }
 end

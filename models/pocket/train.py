@@ -1,6 +1,7 @@
 """Train the pocket model on two processes of one thread each.
 
-usage: train.py [--minutes 80] [--seed 1]       run it again to go on from build/state.pt
+usage: train.py [--minutes 80] [--seed 1]                 run it again to go on from build/state.pt
+       train.py --after 106 --minutes 126 [--seed 1]      from a state of 106 minutes, one more pass over the finish
 
 The schedule runs on training time: PLAN gives the share of the minutes of every stage (stages.lua says what it draws).
 Each step is a number of micro-batches of equal size; whichever process is free takes the next one.
@@ -30,7 +31,7 @@ from optimiser import Optimiser
 
 # stage: (share of the minutes, sequence length, tokens per micro-batch, micro-batches per step)
 PLAN = {1: (0.015, 64, 1024, 2), 2: (0.045, 128, 1024, 4), 3: (0.25, 256, 1024, 6), 4: (0.19, 512, 1024, 6),
-        5: (0.27, 1024, 1024, 8), 6: (0.08, 512, 1024, 6), 7: (0.08, 1024, 1024, 8), 8: (0.07, 2048, 2048, 4)}
+        5: (0.27, 1024, 1024, 8), 6: (0.15, 512, 1024, 6), 7: (0.045, 1024, 1024, 8), 8: (0.035, 2048, 2048, 4)}
 FINISH = 6                       # first stage of the sparse finish
 CONSTANT = 0.45                  # the learning rate is constant up to here, then linear to 3 % at the finish
 RANKS = 2
@@ -42,6 +43,14 @@ def bounds():
         out[s] = (at, at + row[0])
         at += row[0]
     return out
+
+
+def progress(minutes, o):
+    """The share of the plan that is done; a further pass (--after) is its finish alone."""
+    if o.after is None:
+        return minutes / o.minutes
+    start = bounds()[FINISH][0]
+    return start + (1.0 - start) * (minutes - o.after) / (o.minutes - o.after)
 
 
 def rates(f, since):
@@ -139,7 +148,7 @@ def worker(rank, flat, grads, shapes, bias, table, loads, counts, control, lock,
             control[2] = elapsed
         barrier.wait()
         elapsed_now = control[2].item()
-        f = elapsed_now / (60 * o.minutes)
+        f = progress(elapsed_now / 60, o)
         if f >= 1.0:
             break
         new = max(s for s, (a, _) in bounds().items() if f >= a)
@@ -196,7 +205,7 @@ def worker(rank, flat, grads, shapes, bias, table, loads, counts, control, lock,
         if rank:
             continue
         now = time.time()
-        if now - last_save > o.save or f + 5 / (60 * o.minutes) >= 1:
+        if now - last_save > o.save or progress((elapsed + 5) / 60, o) >= 1:
             save(flat, bias, step, tokens, elapsed, copied, o)
             last_save = now
         if now - last_log > o.log:
@@ -230,6 +239,7 @@ def save(flat, bias, step, tokens, elapsed, copied, o):
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--minutes", type=float, default=80)
+    ap.add_argument("--after", type=float)
     ap.add_argument("--seed", type=int, default=1)
     ap.add_argument("--log", type=float, default=30)
     ap.add_argument("--save", type=float, default=240)
