@@ -4,6 +4,7 @@ local files = require "spec.format.files"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
 local moonseek = require "moonseek"
+local tiny = require "spec.lua.tiny"
 local internals = support.internals()
 
 local modes = { "exact", "reference", "fast" }
@@ -211,15 +212,29 @@ describe("a GGUF model", function()
     assert.is_true(copied ~= logits(tinystage(), "exact", "stage"))
   end)
 
-  it("may be larger than memory: only headers are read", function()
+  --- A file of 2^37 bytes more, which lie nowhere; nil where the file system has no holes.
+  local function huge_file()
     local huge = 2 ^ 37
     local path = tinystage(function(tensors)
       tensors[#tensors + 1] = { name = "extra", type = "I8", shape = { huge }, bytes = "" }
     end)
     local length = #support.read_file(path)
-    if os.execute(("truncate -s %.0f '%s' 2>/dev/null"):format(length + huge, path)) then
-      assert.equal(1, assert(moonseek.probe(path)).ignored_tensors)
-    end
+    return os.execute(("truncate -s %.0f '%s' 2>/dev/null"):format(length + huge, path)) and path
+  end
+
+  it("may be larger than memory: only headers are read", function()
+    local path = huge_file()
+    if path then assert.equal(1, assert(moonseek.probe(path)).ignored_tensors) end
+  end)
+
+  it("G26: is refused where it does not fit the address space", function()
+    local path = huge_file()
+    if not path or support.sanitized then return end         -- a sanitizer needs the whole address space itself
+    local status, output = tiny.run(([[
+      local info, message, code = require "moonseek".probe("%s")
+      print(info, code, message)]]):format(path), "ulimit -v 4000000; ")
+    assert.equal(0, status, output)
+    assert.truthy(output:find("nil%s+ENOMEM%s+[^%s]*model.gguf: cannot map"), output)
   end)
 
   describe("is refused", function()
