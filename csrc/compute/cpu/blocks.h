@@ -22,7 +22,7 @@ typedef uint8_t block_half[2];     /* IEEE half */
 
 typedef struct q4_0_block { block_half d; uint8_t q[16]; } q4_0_block;                       /* d (q - 8) */
 typedef struct q4_1_block { block_half d, m; uint8_t q[16]; } q4_1_block;                    /* d q + m */
-typedef struct q5_0_block { block_half d; uint8_t high[4]; uint8_t q[16]; } q5_0_block;      /* d (q - 16); high bit i: */
+typedef struct q5_0_block { block_half d; uint8_t high[4]; uint8_t q[16]; } q5_0_block;    /* d (q - 16); high bit i: */
 typedef struct q5_1_block { block_half d, m; uint8_t high[4]; uint8_t q[16]; } q5_1_block;   /* bit 4 of value i */
 typedef struct q8_0_block { block_half d; int8_t q[32]; } q8_0_block;                        /* d q */
 typedef struct iq4_nl_block { block_half d; uint8_t q[16]; } iq4_nl_block;                   /* d iq4_values[q] */

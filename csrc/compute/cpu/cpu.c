@@ -126,7 +126,7 @@ typedef struct product_job {
   float *out;
   size_t out_stride;
   float *panels;                   /* OpenBLAS: [threads, block, columns] */
-  const cpu_int8_rows *codes;      /* integer codes times int8 */
+  cpu_int8_rows codes;             /* of x, where the weight takes them */
 } product_job;
 
 /* Task i: its outputs among those of its group. */
@@ -151,13 +151,12 @@ static void own_task (void *context, size_t i, size_t worker) {
 static void int8_task (void *context, size_t i, size_t worker) {
   const product_job *job = context;
   const product_task task = task_of(job, i);
-  const cpu_int8_rows *x = job->codes;
-  const size_t output = task.group * job->count + task.first, row = task.group * job->rows;
-  const size_t block = row * blocks_of(x->columns, CPU_BLOCK);
-  const cpu_int8_rows rows = { x->codes + block * CPU_BLOCK, x->scales + block, x->sums + 2 * block, x->columns };
+  const size_t output = task.group * job->count + task.first, from = task.group * job->w->columns;
+  const cpu_int8_rows x = { job->codes.codes + from, job->codes.scales + from / CPU_BLOCK,
+                            job->codes.sums + from / CPU_HALF_BLOCK, job->codes.columns };
   (void)worker;
-  job->cpu->kernels->product_int8[job->w->encoding](job->w, output, task.count, &rows, job->rows, job->out + output,
-                                                    job->out_stride);
+  job->cpu->kernels->product_int8[job->w->encoding](job->w, job->from + output, task.count, &x, job->rows,
+                                                    job->out + output, job->out_stride);
 }
 
 static void blas_task (void *context, size_t i, size_t worker) {
@@ -181,13 +180,47 @@ static size_t outputs_a_task (const cpu_backend *cpu, size_t outputs) {
   return block > TASK_OUTPUTS ? TASK_OUTPUTS : block;
 }
 
-/* Cuts the job and runs it; panels, when OpenBLAS takes it, come from the product's work space. */
+/* {== Activations as int8 ======================================================================== */
+
+typedef struct int8_job {
+  const cpu_backend *cpu;
+  const float *x;
+  size_t x_stride, columns;
+  int8_t *codes; float *scales; int16_t *sums;
+} int8_job;
+
+static void int8_row (void *context, size_t r, size_t worker) {
+  const int8_job *job = context;
+  const size_t first = r * blocks_of(job->columns, CPU_BLOCK);
+  (void)worker;
+  job->cpu->kernels->to_int8(job->x + r * job->x_stride, job->columns, job->codes + first * CPU_BLOCK,
+                             job->scales + first, job->sums + 2 * first);
+}
+
+ms_status cpu_int8_of (cpu_backend *cpu, int slot, const float *x, size_t x_stride, size_t columns, size_t rows,
+                       cpu_int8_rows *codes, ms_error *err) {
+  const size_t blocks = rows * blocks_of(columns, CPU_BLOCK);
+  float *scales = cpu_scratch(cpu, slot, blocks * CPU_INT8_BLOCK_BYTES, err);
+  if (scales == NULL) return MS_ENOMEM;
+  int8_job job = { .cpu = cpu, .x = x, .x_stride = x_stride, .columns = columns, .scales = scales,
+                   .sums = (int16_t *)(void *)(scales + blocks) };
+  job.codes = (int8_t *)(job.sums + 2 * blocks);
+  cpu_pool_run(cpu->pool, rows, int8_row, &job);
+  *codes = (cpu_int8_rows){ job.codes, job.scales, job.sums, columns };
+  return MS_OK;
+}
+
+/* {== Running a product =========================================================================== */
+
+/* Cuts the job and runs it; panels, when OpenBLAS takes it, and codes come from the product's work space. */
 static ms_status run_product (cpu_backend *cpu, product_job *job, size_t groups, ms_error *err) {
-  cpu_task *task = job->codes != NULL ? int8_task : own_task;
+  const int codes = cpu_takes_codes(cpu, job->w);
+  cpu_task *task = codes ? int8_task : own_task;
   TRY(cpu_check_weight(job->w, err));
   if (job->rows == 0 || job->count == 0) return MS_OK;
   job->cpu = cpu;
-  if (job->codes == NULL && cpu->blas != NULL && job->rows >= BLAS_ROWS && job->count >= BLAS_OUTPUTS) {
+  if (codes) TRY(cpu_int8_of(cpu, 3, job->x, job->x_stride, groups * job->w->columns, job->rows, &job->codes, err));
+  if (cpu->blas != NULL && job->rows >= BLAS_ROWS && job->count >= BLAS_OUTPUTS) {
     size_t bytes;
     if (!checked_mul(BLAS_OUTPUTS * sizeof(float) * cpu_pool_threads(cpu->pool), job->w->columns, &bytes))
       return fail_memory(err, SIZE_MAX, job->w->name);
@@ -221,13 +254,6 @@ ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups,
                                size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err) {
   product_job job = { .w = w, .count = w->rows / groups, .x = x, .x_stride = x_stride, .rows = rows,
                       .out = out, .out_stride = out_stride };
-  return run_product(cpu, &job, groups, err);
-}
-
-ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, size_t groups, const cpu_int8_rows *x, size_t rows,
-                            float *out, size_t out_stride, ms_error *err) {
-  product_job job = { .w = w, .count = w->rows / groups, .rows = rows, .out = out, .out_stride = out_stride,
-                      .codes = x };
   return run_product(cpu, &job, groups, err);
 }
 

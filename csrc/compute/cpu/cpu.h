@@ -25,8 +25,8 @@ static inline cpu_backend *cpu_of (backend *be) {
 void *cpu_scratch (cpu_backend *cpu, int slot, size_t bytes, ms_error *err);
 
 /*
-** out[r, j] = W[j] . x[r] for all rows of w, in parallel; float32, nothing rounded. Strides in floats. The
-** one dense product of the backend: `exact` gives large ones to OpenBLAS, all others go to the kernels.
+** out[r, j] = W[j] . x[r] for all rows of w, in parallel; float32. Strides in floats. The one dense product of the
+** backend: x becomes int8 where cpu_takes_codes, else nothing is rounded; `exact` gives large ones to OpenBLAS.
 */
 ms_status cpu_product (cpu_backend *cpu, const weight *w, const float *x, size_t x_stride, size_t rows,
                        float *out, size_t out_stride, ms_error *err);
@@ -40,13 +40,6 @@ ms_status cpu_product_rows (cpu_backend *cpu, const weight *w, size_t from, size
 */
 ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups, const float *x,
                                size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err);
-/*
-** The same with integer codes and int8, the product of `fast` for weights that cpu_takes_codes. x: cpu_int8_of for as
-** many groups.
-*/
-ms_status cpu_product_int8 (cpu_backend *cpu, const weight *w, size_t groups, const cpu_int8_rows *x, size_t rows,
-                            float *out, size_t out_stride, ms_error *err);
-
 /* Are activations int8 for the products of w? */
 static inline int cpu_takes_codes (const cpu_backend *cpu, const weight *w) {
   return cpu->base.numerics == MS_FAST && cpu->kernels->product_int8[w->encoding] != NULL;
@@ -65,12 +58,9 @@ void cpu_round_fp8 (const cpu_backend *cpu, float *x, size_t columns);
 
 /* x for a product with FP8 or FP4 weights: in `reference` a rounded copy in scratch slot `slot`, else x. */
 ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *rounded, ms_error *err);
-/*
-** x [rows, groups * columns] as int8 codes, scales and sums in scratch slot `slot`: [groups, rows, columns], the
-** rows of each group one behind the other.
-*/
-ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, size_t groups, cpu_int8_rows *codes,
-                       ms_error *err);
+/* The first `columns` of rows `x_stride` floats apart as int8 codes, scales and sums in scratch slot `slot`. */
+ms_status cpu_int8_of (cpu_backend *cpu, int slot, const float *x, size_t x_stride, size_t columns, size_t rows,
+                       cpu_int8_rows *codes, ms_error *err);
 
 /* Each file of stages fills in its entries. */
 void cpu_install_dense (backend *be);              /* dense.c: embed, norms, linear maps, head */

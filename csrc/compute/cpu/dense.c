@@ -141,49 +141,11 @@ ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *r
   return MS_OK;
 }
 
-typedef struct int8_job {
-  const cpu_backend *cpu; const tensor *x; size_t groups; int8_t *codes; float *scales; int16_t *sums;
-} int8_job;
-
-/* Part i: a row's columns of one group. */
-static void int8_part (void *context, size_t i, size_t worker) {
-  const int8_job *job = context;
-  const size_t columns = job->x->columns / job->groups, row = i / job->groups, group = i % job->groups;
-  const size_t first = (group * job->x->rows + row) * blocks_of(columns, CPU_BLOCK);
-  (void)worker;
-  job->cpu->kernels->to_int8(job->x->data + i * columns, columns, job->codes + first * CPU_BLOCK, job->scales + first,
-                             job->sums + 2 * first);
-}
-
-ms_status cpu_int8_of (cpu_backend *cpu, int slot, const tensor *x, size_t groups, cpu_int8_rows *codes,
-                       ms_error *err) {
-  const size_t columns = x->columns / groups, parts = x->rows * groups, blocks = parts * blocks_of(columns, CPU_BLOCK);
-  float *scales = cpu_scratch(cpu, slot, blocks * CPU_INT8_BLOCK_BYTES, err);
-  if (scales == NULL) return MS_ENOMEM;
-  int8_job job = { .cpu = cpu, .x = x, .groups = groups, .scales = scales };
-  job.sums = (int16_t *)(void *)(scales + blocks);
-  job.codes = (int8_t *)(job.sums + 2 * blocks);
-  cpu_pool_run(cpu->pool, parts, int8_part, &job);
-  *codes = (cpu_int8_rows){ job.codes, job.scales, job.sums, columns };
-  return MS_OK;
-}
-
-/* Group g of x by the g-th of the matrices in w, with unrounded activations or, for integer codes, int8 ones. */
-static ms_status product_of (cpu_backend *cpu, const weight *w, size_t groups, const tensor *x, tensor *out,
-                             ms_error *err) {
-  cpu_int8_rows codes;
-  if (!cpu_takes_codes(cpu, w))
-    return cpu_product_grouped(cpu, w, groups, x->data, x->columns, x->rows, out->data, out->columns, err);
-  TRY(cpu_check_weight(w, err));
-  TRY(cpu_int8_of(cpu, 0, x, groups, &codes, err));
-  return cpu_product_int8(cpu, w, groups, &codes, x->rows, out->data, out->columns, err);
-}
-
 static ms_status linear (backend *be, const weight *w, const tensor *x, tensor *out, ms_error *err) {
   cpu_backend *cpu = cpu_of(be);
   tensor rounded;
   TRY(cpu_round_rows(cpu, 0, x, &rounded, err));
-  TRY(product_of(cpu, w, 1, &rounded, out, err));
+  TRY(cpu_product(cpu, w, rounded.data, rounded.columns, rounded.rows, out->data, out->columns, err));
   round_results(cpu, out);
   return MS_OK;
 }
@@ -191,13 +153,13 @@ static ms_status linear (backend *be, const weight *w, const tensor *x, tensor *
 static ms_status grouped_linear (backend *be, const weight *w, size_t groups, const tensor *x, tensor *out,
                                  ms_error *err) {
   cpu_backend *cpu = cpu_of(be);
-  TRY(product_of(cpu, w, groups, x, out, err));
+  TRY(cpu_product_grouped(cpu, w, groups, x->data, x->columns, x->rows, out->data, out->columns, err));
   round_results(cpu, out);
   return MS_OK;
 }
 
 static ms_status head (backend *be, const weight *w, const tensor *x, tensor *logits, ms_error *err) {
-  return product_of(cpu_of(be), w, 1, x, logits, err);
+  return cpu_product(cpu_of(be), w, x->data, x->columns, x->rows, logits->data, logits->columns, err);
 }
 
 void cpu_install_dense (backend *be) {

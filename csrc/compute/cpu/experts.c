@@ -367,7 +367,7 @@ static ms_status experts (backend *be, const expert_set *set, const tensor *u, c
   TRY(check_experts(&job, u, err));
   TRY(cpu_round_rows(cpu, 1, u, &rounded, err));
   job.u.values = rounded.data;
-  if (codes) TRY(cpu_int8_of(cpu, 1, u, 1, &job.u.codes, err));
+  if (codes) TRY(cpu_int8_of(cpu, 1, u->data, u->columns, u->columns, u->rows, &job.u.codes, err));
   cpu_pool_run(cpu->pool, job.group_count * job.hidden_tasks, up_task, &job);
   cpu_pool_run(cpu->pool, blocks_of(out->columns, OUTPUTS_A_TASK), down_task, &job);
   return MS_OK;

@@ -18,7 +18,8 @@ enum { CPU_LANES = 16, CPU_BLOCK = 32, CPU_HALF_BLOCK = 16 };   /* CPU_BLOCK: va
 
 /*
 ** Activations as int8 in blocks of 32: value = code * scale of its block. For integer-coded weights, some of which
-** take the sums of codes, one a half block, besides. Rows lie one behind the other, each of whole blocks.
+** take the sums of codes, one a half block, besides. `columns` lie between two rows: whole blocks, and at least as many
+** as the weight has.
 */
 typedef struct cpu_int8_rows {
   const int8_t *codes; const float *scales; const int16_t *sums; size_t columns;

@@ -206,9 +206,9 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
   UNROLL for (size_t j = 0; j < OUTPUTS_INT8; j++) block[j] = w->data + (row + (j < n ? j : n - 1)) * row_bytes;
   UNROLL for (int r = 0; r < m; r++) {
     const size_t at = x_row + (size_t)r;
-    xs.codes[r] = x->codes + at * columns;
-    xs.scales[r] = x->scales + at * (columns / CPU_BLOCK);
-    xs.sums[r] = x->sums + at * (columns / CPU_HALF_BLOCK);
+    xs.codes[r] = x->codes + at * x->columns;
+    xs.scales[r] = x->scales + at * (x->columns / CPU_BLOCK);
+    xs.sums[r] = x->sums + at * (x->columns / CPU_HALF_BLOCK);
     acc[r] = lanes_set(0.0f);
   }
   for (size_t s = 0; s < whole; s++) {

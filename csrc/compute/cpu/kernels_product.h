@@ -272,7 +272,7 @@ ALWAYS_INLINE void int8_blocks (const weight *w, size_t row, size_t from, size_t
     const lanes w_scale = lanes_mul(lanes_e8m0(codes), lanes_set(0.5f));
     UNROLL for (int r = 0; r < m; r++) {
       float x_scale[BLOCKS_AT_ONCE] = { 0 };
-      memcpy(x_scale, x->scales + (x_row + (size_t)r) * blocks + from, count * sizeof(float));
+      memcpy(x_scale, x->scales + (x_row + (size_t)r) * (x->columns / CPU_BLOCK) + from, count * sizeof(float));
       lanes_store(factors[r][j], lanes_mul(w_scale, lanes_load(x_scale)));
     }
   }
@@ -281,7 +281,7 @@ ALWAYS_INLINE void int8_blocks (const weight *w, size_t row, size_t from, size_t
     int8_quad xi[ROWS_INT8];
     four_sums excess[ROWS_INT8];
     UNROLL for (int r = 0; r < m; r++) {
-      const int8_t *codes = x->codes + (x_row + (size_t)r) * w->columns + values;
+      const int8_t *codes = x->codes + (x_row + (size_t)r) * x->columns + values;
       int8_t last[QUAD * CPU_BLOCK] = { 0 };
       xi[r] = int8_load_quad(some == QUAD ? codes : memcpy(last, codes, some * CPU_BLOCK));
       excess[r] = int8_excess(xi[r]);
