@@ -89,6 +89,16 @@ static const encoding_rule *rule_of (tensor_type type, bool is_vector) {
   return NULL;
 }
 
+typedef struct tensor_label { char text[256]; } tensor_label;
+
+/* What messages call a tensor: its official name, and that of the file where it differs. */
+static tensor_label label_of (const stored_tensor *t) {
+  tensor_label label;
+  if (strcmp(t->name, t->stored_as) == 0) snprintf(label.text, sizeof label.text, "%.120s", t->name);
+  else snprintf(label.text, sizeof label.text, "%.120s (%.120s)", t->name, t->stored_as);
+  return label;
+}
+
 /* "[4, 128]" into out. */
 static const char *shape_text (const stored_tensor *t, char *out, size_t room) {
   size_t used = (size_t)snprintf(out, room, "[");
@@ -166,7 +176,7 @@ static ms_status find (finder *f, const char *suffix, size_t rows, size_t column
   const encoding_rule *rule = rule_of(t->type, rows == 0);
   if (rule == NULL)
     return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s; supported are F32, BF16, F16%s", t->file,
-                t->name, tensor_types[t->type].name,
+                label_of(t).text, tensor_types[t->type].name,
                 rows == 0 ? "" : ", F8_E4M3, I8 (FP4) and the block types of GGML");
   size_t rank = rows == 0 ? 1 : 2, stored_columns = columns / rule->values_a_element;
   int fits = t->rank >= rank && t->shape[t->rank - 1] == stored_columns && rows_of(t) == (rows == 0 ? 1 : rows)
@@ -175,8 +185,8 @@ static ms_status find (finder *f, const char *suffix, size_t rows, size_t column
     char shape[128], wanted[64];
     if (rows == 0) snprintf(wanted, sizeof wanted, "[%zu]", columns);
     else snprintf(wanted, sizeof wanted, "[%zu, %zu]", rows, stored_columns);
-    return fail(f->err, MS_EFORMAT, "%s: tensor %s has shape %s, the configuration makes it %s", t->file, t->name,
-                shape_text(t, shape, sizeof shape), wanted);
+    return fail(f->err, MS_EFORMAT, "%s: tensor %s has shape %s, the configuration makes it %s", t->file,
+                label_of(t).text, shape_text(t, shape, sizeof shape), wanted);
   }
   w->encoding = rule->encoding;
   w->data = t->data;
@@ -279,17 +289,17 @@ static ms_status find_hash_table (finder *f, router *r) {
                 c->hash_layers);
   if ((t->type != TENSOR_I64 && t->type != TENSOR_I32) || t->rank != 2 || t->shape[0] != c->vocabulary ||
       t->shape[1] != c->top_k)
-    return fail(f->err, MS_EFORMAT, "%s: tensor %s is no I64 or I32 [%zu, %zu]", t->file, t->name, c->vocabulary,
-                c->top_k);
+    return fail(f->err, MS_EFORMAT, "%s: tensor %s is no I64 or I32 [%zu, %zu]", t->file, label_of(t).text,
+                c->vocabulary, c->top_k);
   const expert_table table = { .ids = t->data, .id_bytes = tensor_types[t->type].block_bytes };
   for (size_t i = 0; i < c->vocabulary * c->top_k; i++) {
     int64_t id = expert_table_id(&table, i);
     if (id < 0 || (uint64_t)id >= c->experts)
-      return fail(f->err, MS_EFORMAT, "%s: tensor %s sends token %zu to expert %lld, there are %zu", t->file, t->name,
-                  i / c->top_k, (long long)id, c->experts);
+      return fail(f->err, MS_EFORMAT, "%s: tensor %s sends token %zu to expert %lld, there are %zu", t->file,
+                  label_of(t).text, i / c->top_k, (long long)id, c->experts);
     for (size_t j = i / c->top_k * c->top_k; j < i; j++)
       if (expert_table_id(&table, j) == id)
-        return fail(f->err, MS_EFORMAT, "%s: tensor %s sends token %zu to expert %lld twice", t->file, t->name,
+        return fail(f->err, MS_EFORMAT, "%s: tensor %s sends token %zu to expert %lld twice", t->file, label_of(t).text,
                     i / c->top_k, (long long)id);
   }
   r->table = table;
@@ -300,13 +310,13 @@ static ms_status find_hash_table (finder *f, router *r) {
 /* Files exist whose layers were left with experts of their own number each: they are other models. */
 static ms_status check_expert_count (finder *f) {
   const model_config *c = &f->m->config;
-  name_buffer suffix;
-  snprintf(suffix.text, sizeof suffix.text, "ffn.experts.%zu.w1.weight", c->experts);
-  name_buffer name = name_of(f, suffix.text);
+  char suffix[64];
+  snprintf(suffix, sizeof suffix, "ffn.experts.%zu.w1.weight", c->experts);
+  name_buffer name = name_of(f, suffix);
   const stored_tensor *t = checkpoint_find(f->m->files, name.text);
   if (t == NULL) return MS_OK;
-  return fail(f->err, MS_EFORMAT, "%s: there is a tensor %s, but %s is %zu", t->file, t->name, c->keys->experts,
-              c->experts);
+  return fail(f->err, MS_EFORMAT, "%s: there is a tensor %s, but %s is %zu", t->file, label_of(t).text,
+              c->keys->experts, c->experts);
 }
 
 static ms_status find_feed_forward (finder *f, size_t index, model_layer *layer) {

@@ -124,7 +124,8 @@ describe("a GGUF model", function()
     end)
     local _, message, code = moonseek.probe(path)
     assert.equal("EUNSUPPORTED", code)
-    assert.truthy(message:find("layers.0.attn_norm.weight has type Q8_0; supported are F32, BF16, F16", 1, true),
+    assert.truthy(message:find("layers.0.attn_norm.weight (blk.0.attn_norm.weight) has type Q8_0; supported are F32",
+      1, true),
       message)
   end)
 
@@ -264,7 +265,7 @@ describe("a GGUF model", function()
 
     it("G21: with a transposed tensor", function()
       refuses("EFORMAT", "blk.0.attn_kv.weight", function(tensor) tensor.shape = { 128, 96 } end,
-        "layers.0.attn.wkv.weight", "[128, 96]", "[96, 128]")
+        "layers.0.attn.wkv.weight (blk.0.attn_kv.weight) has shape [128, 96]", "[96, 128]")
     end)
 
     it("G21: with a norm of two dimensions, or groups that are not the rows", function()
