@@ -8,7 +8,10 @@ local internals = support.internals()
 
 local rows, only, only_level = tonumber(arg[1]) or 1, arg[2], arg[3]
 local size, least_bytes, passes = 4096, 256e6, 5
-local integer = { FP4 = true, Q8_0 = true, MXFP4 = true, Q4_K = true, Q2_K = true, IQ2_XXS = true }
+local integer = {}
+for _, name in ipairs { "FP4", "Q8_0", "MXFP4", "Q4_0", "IQ4_NL", "Q4_K", "Q2_K", "IQ2_XXS" } do
+  integer[name] = true
+end
 
 local vectors = support.oracle("blocks.safetensors")
 

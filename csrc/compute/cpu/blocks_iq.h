@@ -114,7 +114,7 @@ static void decode_iq1_m (const uint8_t *from, size_t count, float *out) {
     for (int i = 0; i < 4; i++) d_bits |= (load_u16(b->scales + 2 * i) >> 12) << 4 * i;
     const float d = f16_decode((uint16_t)d_bits);
     for (int g = 0; g < 32; g++, out += 8) {
-      const uint32_t high = b->high[g / 2] >> g % 2 * 4, q = b->q[g] | (high & 7) << 8;
+      const uint32_t high = (uint32_t)b->high[g / 2] >> g % 2 * 4, q = b->q[g] | (high & 7) << 8;
       const uint32_t scale = load_u16(b->scales + g / 8 * 2) >> g / 2 % 4 * 3 & 7;
       decode_moved(d * (float)(int)(2 * scale + 1), high & 8 ? -0.125f : 0.125f, iq1_grid[q], out);
     }

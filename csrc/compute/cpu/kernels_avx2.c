@@ -226,14 +226,14 @@ ALWAYS_INLINE byte_lanes codes_two (const int8_t *first, const int8_t *second) {
 
 ALWAYS_INLINE byte_lanes codes_load (const int8_t *x) { return codes_two(x, x + CPU_BLOCK); }
 
-ALWAYS_INLINE __m256i e2m1_of_block (const uint8_t *q) {
+ALWAYS_INLINE __m256i lookup_block (const int8_t *table, const uint8_t *q) {
   const __m256i both = _mm256_broadcastsi128_si256(load_16(q)), shift = _mm256_setr_epi64x(0, 0, 4, 4);
   const __m256i nibble = _mm256_and_si256(_mm256_srlv_epi64(both, shift), _mm256_set1_epi8(15));
-  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(FP4_DOUBLED)), nibble);
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_16(table)), nibble);
 }
 
-ALWAYS_INLINE byte_lanes codes_e2m1 (const uint8_t *first, const uint8_t *second) {
-  return (byte_lanes){ e2m1_of_block(first), e2m1_of_block(second) };
+ALWAYS_INLINE byte_lanes codes_lookup (const int8_t *table, const uint8_t *first, const uint8_t *second) {
+  return (byte_lanes){ lookup_block(table, first), lookup_block(table, second) };
 }
 
 ALWAYS_INLINE byte_lanes codes_nibbles (const uint8_t *q) {

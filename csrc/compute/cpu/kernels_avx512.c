@@ -163,11 +163,11 @@ ALWAYS_INLINE byte_lanes codes_two (const int8_t *first, const int8_t *second) {
   return _mm512_inserti64x4(_mm512_castsi256_si512(load_32(first)), load_32(second), 1);
 }
 
-ALWAYS_INLINE byte_lanes codes_e2m1 (const uint8_t *first, const uint8_t *second) {
+ALWAYS_INLINE byte_lanes codes_lookup (const int8_t *table, const uint8_t *first, const uint8_t *second) {
   const __m512i both = _mm512_mask_broadcast_i32x4(_mm512_broadcast_i32x4(load_16(first)), 0xFF00, load_16(second));
   const __m512i shift = _mm512_setr_epi64(0, 0, 4, 4, 0, 0, 4, 4);
   const __m512i q = _mm512_and_si512(_mm512_srlv_epi64(both, shift), _mm512_set1_epi8(15));
-  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_setr_epi8(FP4_DOUBLED)), q);
+  return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_16(table)), q);
 }
 
 ALWAYS_INLINE byte_lanes codes_nibbles (const uint8_t *q) {

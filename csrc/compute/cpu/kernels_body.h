@@ -22,6 +22,7 @@ const cpu_kernels LEVEL = {
   .decode_blocks = decode_blocked_row,
   .product_int8 = {
     [WEIGHT_FP4] = product_fp4_int8, [WEIGHT_Q8_0] = product_q8_0, [WEIGHT_MXFP4] = product_mxfp4,
+    [WEIGHT_Q4_0] = product_q4_0, [WEIGHT_IQ4_NL] = product_iq4_nl,
     [WEIGHT_Q4_K] = product_q4_k, [WEIGHT_Q2_K] = product_q2_k, [WEIGHT_IQ2_XXS] = product_iq2_xxs,
   },
   .index_products = index_products,

@@ -49,20 +49,47 @@ ALWAYS_INLINE byte_lanes unpack_q8_0 (const uint8_t *block, const int8_prepared 
   return codes_signed(codes_two(b[2 * p].q, b[2 * p + 1].q));
 }
 
-ALWAYS_INLINE lanes scales_q8_0 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+/* The halves that begin the blocks of a quad, `bytes` long each. */
+ALWAYS_INLINE lanes first_halves (const uint8_t *const *block, size_t quad, const size_t bytes) {
   uint8_t halves[2 * CPU_LANES];
-  (void)prepared;
   UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
     UNROLL for (size_t k = 0; k < 4; k++)
-      memcpy(halves + 2 * (4 * k + (size_t)j), block[j] + (4 * quad + k) * sizeof(q8_0_block), 2);
+      memcpy(halves + 2 * (4 * k + (size_t)j), block[j] + (4 * quad + k) * bytes, 2);
   return lanes_f16(halves);
 }
 
+ALWAYS_INLINE lanes scales_q8_0 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)prepared;
+  return first_halves(block, quad, sizeof(q8_0_block));
+}
+
+ALWAYS_INLINE byte_lanes unpack_q4_0 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  static const int8_t values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7 };
+  const q4_0_block *b = (const void *)block;
+  (void)prepared;
+  (void)j;
+  return codes_signed(codes_lookup(values, b[2 * p].q, b[2 * p + 1].q));
+}
+
+ALWAYS_INLINE lanes scales_q4_0 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)prepared;
+  return first_halves(block, quad, sizeof(q4_0_block));
+}
+
+ALWAYS_INLINE byte_lanes unpack_iq4_nl (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  static const int8_t values[16] = { IQ4_VALUES };
+  const iq4_nl_block *b = (const void *)block;
+  (void)prepared;
+  (void)j;
+  return codes_signed(codes_lookup(values, b[2 * p].q, b[2 * p + 1].q));
+}
+
 ALWAYS_INLINE byte_lanes unpack_mxfp4 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  static const int8_t values[16] = { FP4_DOUBLED };
   const mxfp4_block *b = (const void *)block;
   (void)prepared;
   (void)j;
-  return codes_signed(codes_e2m1(b[2 * p].q, b[2 * p + 1].q));
+  return codes_signed(codes_lookup(values, b[2 * p].q, b[2 * p + 1].q));
 }
 
 ALWAYS_INLINE lanes scales_mxfp4 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
@@ -259,6 +286,10 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
 PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1,
              MIN_NONE)
 PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4, 1,
+             MIN_NONE)
+PRODUCT_INT8(product_q4_0, SUPERBLOCK_BLOCKS * sizeof(q4_0_block), prepare_nothing, unpack_q4_0, scales_q4_0, 1,
+             MIN_NONE)
+PRODUCT_INT8(product_iq4_nl, SUPERBLOCK_BLOCKS * sizeof(iq4_nl_block), prepare_nothing, unpack_iq4_nl, scales_q4_0, 1,
              MIN_NONE)
 PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, 0, MIN_BLOCK)
 PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, 0, MIN_HALF)

@@ -246,13 +246,12 @@ ALWAYS_INLINE byte_lanes codes_two (const int8_t *first, const int8_t *second) {
   return out;
 }
 
-/* Two blocks of nibbles: 16 low ones, 16 high ones; doubled E2M1. */
-ALWAYS_INLINE byte_lanes codes_e2m1 (const uint8_t *first, const uint8_t *second) {
-  static const int8_t doubled[16] = { FP4_DOUBLED };
+/* Two blocks of nibbles, 16 low ones, 16 high ones: the sixteen values of a table by their number. */
+ALWAYS_INLINE byte_lanes codes_lookup (const int8_t *table, const uint8_t *first, const uint8_t *second) {
   byte_lanes out;
   for (int i = 0; i < CPU_BLOCK; i++) {
-    out.at[i] = doubled[first[i % 16] >> i / 16 * 4 & 15];
-    out.at[CPU_BLOCK + i] = doubled[second[i % 16] >> i / 16 * 4 & 15];
+    out.at[i] = table[first[i % 16] >> i / 16 * 4 & 15];
+    out.at[CPU_BLOCK + i] = table[second[i % 16] >> i / 16 * 4 & 15];
   }
   return out;
 }

@@ -102,7 +102,7 @@ describe("products of blocks", function()
   end
 end)
 
-local integer_types = { "Q8_0", "MXFP4", "Q4_K", "Q2_K", "IQ2_XXS" }
+local integer_types = { "Q8_0", "MXFP4", "Q4_0", "IQ4_NL", "Q4_K", "Q2_K", "IQ2_XXS" }
 
 --- x as its int8 codes have it, in numbers.
 local function rounded(x, columns)
