@@ -120,20 +120,21 @@ describe("an engine", function()
   end)
 
   it("times the stages of the architecture, from the first time it is asked for them", function()
-    local session = assert(engine:session { context = 100 })
+    local session = assert(engine:session { context = 200 })
     local function ask()
       local stages = {}
       for _, stage in ipairs(engine:stats { stages = true }.stages) do stages[stage.name] = stage end
       return stages
     end
     assert.is_nil(engine:stats().stages)
-    assert(session:sync(tiny.tokens(20)))
+    assert(session:sync(tiny.tokens(150)))   -- enough for the indexer to have a choice
     assert(session:generate { max_tokens = 0 })
     for name, stage in pairs(ask()) do assert.equal(0, stage.calls, name) end
     local before = engine:stats().steps
     assert(session:generate { max_tokens = 3, ignore_eos = true })
     local steps, stages = engine:stats().steps - before, ask()
-    local calls = { embed = 1, hc_pre = 2 * engine:info().layers, experts = engine:info().layers, head = 1 }
+    local layers = engine:info().layers
+    local calls = { embed = 1, hc_pre = 2 * layers, linear = 4 * layers, experts = layers, head = 1 }
     for name, count in pairs(calls) do assert.equal(steps * count, stages[name].calls, name) end
     for name, stage in pairs(stages) do
       assert.is_true(stage.calls > 0 and stage.ms > 0, name)

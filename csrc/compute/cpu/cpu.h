@@ -7,7 +7,6 @@
 #include "kernels.h"
 #include "pool.h"
 
-
 typedef struct cpu_backend {
   backend base;                                    /* first: a backend * is a cpu_backend * */
   const cpu_kernels *kernels;
@@ -40,6 +39,10 @@ ms_status cpu_product_rows (cpu_backend *cpu, const weight *w, size_t from, size
 */
 ms_status cpu_product_grouped (cpu_backend *cpu, const weight *w, size_t groups, const float *x,
                                size_t x_stride, size_t rows, float *out, size_t out_stride, ms_error *err);
+
+/* The stage `linear` as a part of another: a stage that called it as one would have its time counted twice. */
+ms_status cpu_linear (cpu_backend *cpu, const weight *w, const tensor *x, tensor *out, ms_error *err);
+
 /* Are activations int8 for the products of w? */
 static inline int cpu_takes_codes (const cpu_backend *cpu, const weight *w) {
   return cpu->base.numerics == MS_FAST && cpu->kernels->product_int8[w->encoding] != NULL;

@@ -141,13 +141,16 @@ ms_status cpu_round_rows (cpu_backend *cpu, int slot, const tensor *x, tensor *r
   return MS_OK;
 }
 
-static ms_status linear (backend *be, const weight *w, const tensor *x, tensor *out, ms_error *err) {
-  cpu_backend *cpu = cpu_of(be);
+ms_status cpu_linear (cpu_backend *cpu, const weight *w, const tensor *x, tensor *out, ms_error *err) {
   tensor rounded;
   TRY(cpu_round_rows(cpu, 0, x, &rounded, err));
   TRY(cpu_product(cpu, w, rounded.data, rounded.columns, rounded.rows, out->data, out->columns, err));
   round_results(cpu, out);
   return MS_OK;
+}
+
+static ms_status linear (backend *be, const weight *w, const tensor *x, tensor *out, ms_error *err) {
+  return cpu_linear(cpu_of(be), w, x, out, err);
 }
 
 static ms_status grouped_linear (backend *be, const weight *w, size_t groups, const tensor *x, tensor *out,

@@ -129,7 +129,7 @@ static ms_status make_queries (select_task *task, const tensor *u, const tensor 
   task->scales = task->head_weights + rows * ix->heads;
   task->sums = (int32_t *)(void *)(task->scales + packed / CPU_BLOCK);
   task->codes = packed == 0 ? NULL : (int8_t *)(task->sums + packed / CPU_BLOCK);
-  TRY(cpu->base.linear(&cpu->base, &ix->wq_b, latent, &task->q, err));
+  TRY(cpu_linear(cpu, &ix->wq_b, latent, &task->q, err));
   TRY(cpu_product(cpu, &ix->weights_proj, u->data, u->columns, rows, task->head_weights, ix->heads, err));
   cpu_pool_run(cpu->pool, cpu_run_count(task->segments, 1), make_query, task);
   return MS_OK;
