@@ -55,7 +55,7 @@ ms_status ms_file_replace (const char *path, const void *bytes, size_t count, ms
 
 /* {== Model files, header only =================================================================== */
 
-#define MS_TYPE_LIMIT 16
+#define MS_TYPE_LIMIT 48                             /* more than there are types */
 typedef struct ms_type_count { char name[12]; size_t tensors; uint64_t bytes; } ms_type_count;
 
 typedef struct ms_model_info {

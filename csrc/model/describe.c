@@ -9,11 +9,12 @@
 
 /* {== Describing ================================================================================= */
 
+_Static_assert((int)TENSOR_TYPE_COUNT <= MS_TYPE_LIMIT, "more types than ms_model_info has room for");
+
 static void count_type (ms_model_info *info, const stored_tensor *t) {
   const char *name = tensor_types[t->type].name;
   size_t i = 0;
   while (i < info->type_count && strcmp(info->types[i].name, name) != 0) i++;
-  if (i == MS_TYPE_LIMIT) return;
   if (i == info->type_count) {
     snprintf(info->types[i].name, sizeof info->types[i].name, "%s", name);
     info->type_count++;

@@ -138,6 +138,22 @@ describe("a GGUF model", function()
     assert.is_true(info.types.BF16.tensors > 0 and info.types.I32.tensors == 2)
   end)
 
+  it("counts the tensors of every type, however many types there are", function()
+    local count = 0
+    for _ in pairs(gguf.blocks) do count = count + 1 end
+    local path = tinystage(function(tensors)
+      for type, block in pairs(gguf.blocks) do
+        tensors[#tensors + 1] = { name = "unused." .. type, type = type, shape = { block[2] },
+          bytes = ("\0"):rep(block[3]) }
+      end
+    end)
+    local info = assert(moonseek.probe(path))
+    assert.equal(count, info.ignored_tensors)
+    for type, block in pairs(gguf.blocks) do
+      assert.same({ type, 1, block[3] }, { type, (info.types[type] or {}).tensors, (info.types[type] or {}).bytes })
+    end
+  end)
+
   it("answers, saves and loads a session", function()
     local path = put(gguf.encode(model.keys(model.config("tiny")), model.tensors(model.entries("tiny"))))
     local engine = assert(moonseek.open { path = path, check = true })
