@@ -264,6 +264,10 @@ ms_status metadata_get_strings (const metadata *m, const char *key, const metada
   return get_array(m, key, METADATA_STRING, "an array of strings", out, err);
 }
 
+bool metadata_string_is (metadata_string string, const char *text) {
+  return string.bytes == strlen(text) && memcmp(string.text, text, string.bytes) == 0;
+}
+
 int64_t metadata_integer (const metadata_value *integers, size_t index) {
   return integers->type == METADATA_I32 ? signed_at(integers, index) : (int64_t)bits_at(integers, index);
 }

@@ -35,6 +35,8 @@ typedef struct metadata {
 /* Bytes of a string in the file: any bytes, not terminated. */
 typedef struct metadata_string { const char *text; size_t bytes; } metadata_string;
 
+bool metadata_string_is (metadata_string string, const char *text);
+
 /*
 ** Reads `count` pairs. `path` must outlive *m. MS_EFORMAT names the key; MS_EUNSUPPORTED: an array of arrays, or a
 ** key longer than we take. After a failure *m is to be cleared all the same.

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "../base/memory.h"
+#include "../text/unicode.h"
 
 #define KEY(name) "deepseek4." name
 
@@ -122,9 +123,9 @@ static ms_status check_architecture (const metadata *m, model_config *config, ms
   static const char ours[] = "deepseek4", key[] = "general.architecture";
   metadata_string name;
   TRY(metadata_get_string(m, key, &name, err));
-  if (name.bytes != strlen(ours) || memcmp(name.text, ours, name.bytes) != 0)
-    return fail(err, MS_EUNSUPPORTED, "%s: %s is '%.*s', only '%s' is computed", m->path, key,
-                (int)(name.bytes < 64 ? name.bytes : 64), name.text, ours);
+  if (!metadata_string_is(name, ours))
+    return fail(err, MS_EUNSUPPORTED, "%s: %s is '%s', only '%s' is computed", m->path, key,
+                unicode_excerpt(name.text, name.bytes).text, ours);
   memcpy(config->architecture, "deepseek_v4", sizeof "deepseek_v4");
   return MS_OK;
 }
@@ -227,9 +228,9 @@ static ms_status read_rope (const metadata *m, model_config *config, ms_error *e
   TRY(read_numbers(m, compress_numbers, ROWS(compress_numbers), config, err));
   TRY(check_scaling_keys(m, err));
   TRY(metadata_get_string(m, scaling_type, &type, err));
-  if (type.bytes != 4 || memcmp(type.text, "yarn", 4) != 0)
-    return fail(err, MS_EUNSUPPORTED, "%s: %s is '%.*s', only 'yarn' is computed", m->path, scaling_type,
-                (int)(type.bytes < 64 ? type.bytes : 64), type.text);
+  if (!metadata_string_is(type, "yarn"))
+    return fail(err, MS_EUNSUPPORTED, "%s: %s is '%s', only 'yarn' is computed", m->path, scaling_type,
+                unicode_excerpt(type.text, type.bytes).text);
   TRY(read_numbers(m, yarn_numbers, ROWS(yarn_numbers), &config->yarn, err));
   if (config->yarn.beta_fast <= config->yarn.beta_slow)
     return fail(err, MS_EFORMAT, "%s: %s is %g, it must be above %s, %g", m->path, yarn_numbers[2].key,

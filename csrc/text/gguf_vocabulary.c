@@ -27,10 +27,6 @@ static const token_role roles[TYPES] = {
   [5] = TEXT,                    /* unused: fills the vocabulary up, no merge leads there */
 };                               /* 6: a byte, of another kind of vocabulary */
 
-static bool is_text (metadata_string string, const char *text) {
-  return string.bytes == strlen(text) && memcmp(string.text, text, string.bytes) == 0;
-}
-
 static excerpt shorten (metadata_string string) {
   return unicode_excerpt(string.text, string.bytes);
 }
@@ -38,12 +34,12 @@ static excerpt shorten (metadata_string string) {
 static ms_status check_pipeline (const metadata *keys, ms_error *err) {
   metadata_string model, pre;
   TRY(metadata_get_string(keys, model_key, &model, err));
-  if (!is_text(model, "gpt2"))
+  if (!metadata_string_is(model, "gpt2"))
     return fail(err, MS_EUNSUPPORTED, "%s: %s is '%s', supported is 'gpt2', byte-level BPE", keys->path, model_key,
                 shorten(model).text);
   TRY(metadata_get_string(keys, pre_key, &pre, err));
   for (size_t i = 0; i < sizeof pre_tokenizers / sizeof *pre_tokenizers; i++)
-    if (is_text(pre, pre_tokenizers[i])) return MS_OK;
+    if (metadata_string_is(pre, pre_tokenizers[i])) return MS_OK;
   return fail(err, MS_EUNSUPPORTED, "%s: %s is '%s', supported are '%s', '%s' and '%s'", keys->path, pre_key,
               shorten(pre).text, pre_tokenizers[0], pre_tokenizers[1], pre_tokenizers[2]);
 }

@@ -206,6 +206,14 @@ describe("the configuration of a GGUF file", function()
   it("G25: shows no control bytes of a file's texts", function()
     local _, message = read { with = { ["general.architecture"] = { "string", "a\27[31mb\n" } } }
     assert.truthy(message:find("'a?[31mb?'", 1, true), message)
+    for length = 55, 64 do                                    -- cut between characters, and seen to be cut
+      local long = ("a"):rep(length) .. ("é"):rep(40)
+      for key, whose in pairs { ["general.architecture"] = "deepseek4", [prefix .. "rope.scaling.type"] = "yarn" } do
+        local _, cut = read { with = { [key] = { "string", long } } }
+        assert.truthy(cut:match("'a+[^\128-\255]*'") or cut:match("'a+[^']*é%.%.%.'"), cut)
+        assert.truthy(cut:find("...', only '" .. whose .. "' is computed", 1, true), cut)
+      end
+    end
     assert(read { more = { ["tokenizer.chat_template"] = { "string", "{% for x in ().__class__ %}" } } })
   end)
 
