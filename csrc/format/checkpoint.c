@@ -25,7 +25,8 @@ enum {
   INDEX_LIMIT = 100000000,       /* bytes of the index; as many as a header may have */
   METADATA_LIMIT = 1048576,
   SHARD_LIMIT = 10000,           /* far below the number of mappings a process may have (65530) */
-  EXPERT_LIMIT = 65536           /* experts in one fused tensor */
+  EXPERT_LIMIT = 65536,          /* experts in one fused tensor */
+  MATRIX_BYTES = 256             /* of an expert's matrix, on average; the first EXPERT_LIMIT may be smaller */
 };
 
 struct checkpoint {
@@ -33,6 +34,7 @@ struct checkpoint {
   metadata keys;                 /* path NULL: the files are no GGUF */
   file_view *views;              /* [view_count] */
   size_t view_count;
+  size_t matrices;               /* views of experts in fused tensors */
   struct aligned_copy *copies;
   tensor_table table;
 };
@@ -84,12 +86,26 @@ static ms_status add (checkpoint *cp, const stored_tensor *tensor, ms_error *err
               tensor->stored_as, tensor->name);
 }
 
+/*
+** Every matrix of a fused tensor takes memory of ours, and tensors may share their bytes: without a limit a few
+** kilobytes would be millions of experts.
+*/
+static ms_status count_matrices (checkpoint *cp, const stored_tensor *whole, size_t count, ms_error *err) {
+  size_t bytes = 0;
+  for (size_t i = 0; i < cp->view_count; i++) bytes += cp->views[i].bytes;
+  cp->matrices += count;
+  if (cp->matrices <= EXPERT_LIMIT + bytes / MATRIX_BYTES) return MS_OK;
+  return fail(err, MS_EFORMAT, "%s: with '%s' there are %zu matrices of experts, too many for files of %zu bytes",
+              whole->file, whole->stored_as, cp->matrices, bytes);
+}
+
 /* [experts, parts * rows, columns] as experts * parts tensors [rows, columns]. */
 static ms_status add_fused (checkpoint *cp, const stored_tensor *whole, const tensor_name *name, ms_error *err) {
   size_t parts = name->fused->count;
   if (whole->rank != 3 || whole->bytes == 0 || whole->shape[0] > EXPERT_LIMIT || whole->shape[1] % parts != 0)
     return fail(err, MS_EFORMAT, "%s: '%s' is no [experts <= %d, %zu * rows, columns]", whole->file,
                 whole->stored_as, EXPERT_LIMIT, parts);
+  TRY(count_matrices(cp, whole, whole->shape[0] * parts, err));
   stored_tensor view = *whole;
   char official[NAME_LIMIT];
   view.name = official;

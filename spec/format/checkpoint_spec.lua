@@ -1,5 +1,6 @@
 local support = require "spec.support"
 local files = require "spec.format.files"
+local gguf = require "spec.format.gguf_file"
 local internals = support.internals()
 local live = require("moonseek.core").memory_live
 
@@ -148,6 +149,16 @@ describe("checkpoint", function()
         refuses(folder, "EFORMAT", "'layers.0.mlp.experts.gate_up_proj' is no [experts <= 65536, 2 * rows, columns]")
       end)
     end
+
+    it("G10: refuses a few bytes that are millions of experts", function()
+      local infos = {}
+      for layer = 0, 39 do
+        infos[layer + 1] = gguf.info(("blk.%d.ffn_up_exps.weight"):format(layer), { 65536, 1, 1 }, "I8", 0)
+      end
+      put("x.gguf", gguf.wrap({}, infos, ("x"):rep(65536)))
+      refuses(folder .. "/x.gguf", "EFORMAT",
+        "x.gguf: with 'blk.1.ffn_up_exps.weight' there are 131072 matrices of experts, too many for files of 68")
+    end)
 
     --- Weights [1, rows, 8] and scales [1, down, across], in blocks or rows.
     local function scaled(rows, down, across)
