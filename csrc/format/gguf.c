@@ -63,9 +63,13 @@ static ms_status check_version (const char *path, uint64_t version, ms_error *er
 
 /* `least`: bytes that one of them takes at least. */
 static ms_status check_count (const parse *p, const char *what, uint64_t count, size_t least, ms_error *err) {
-  if (count <= reader_left(&p->r) / least) return MS_OK;
-  return fail(err, MS_EFORMAT, "%s: states %" PRIu64 " %s, but only %zu bytes follow", p->path, count, what,
-              reader_left(&p->r));
+  if (count > reader_left(&p->r) / least)
+    return fail(err, MS_EFORMAT, "%s: states %" PRIu64 " %s, but only %zu bytes follow", p->path, count, what,
+                reader_left(&p->r));
+  if (count > NAME_COUNT_LIMIT)
+    return fail(err, MS_EUNSUPPORTED, "%s: states %" PRIu64 " %s, at most %d are allowed", p->path, count, what,
+                NAME_COUNT_LIMIT);
+  return MS_OK;
 }
 
 static ms_status read_header (parse *p, ms_error *err) {

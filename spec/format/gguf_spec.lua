@@ -108,6 +108,12 @@ describe("gguf_parse", function()
         header(3, 1) .. pair("k", "string", ("x"):rep(100)) .. ("\0"):rep(98), "states 3 tensors, but only 98 bytes" },
     }
 
+    it("G04: refuses more keys than names are kept, though they may all be there", function()
+      local count = 2 ^ 21 + 1
+      refuses(header(0, count) .. ("\0"):rep(14 * count), "EUNSUPPORTED",
+        "states 2097153 key/values, at most 2097152 are allowed")
+    end)
+
     it("G04: allocates next to nothing for a count that cannot be", function()
       local bytes = counts(u64(0), u64(2 ^ 31))
       assert.is_true(internals.peak_memory(function() return internals.gguf_count(bytes) end) < 4096)
