@@ -37,9 +37,8 @@ local function generate(session, count)
   return assert(session:generate { max_tokens = count, seed = 5, temperature = 1, ignore_eos = true })
 end
 
---- What loading a file of these bytes says; nothing of it may stay.
-local function refusal(bytes, into)
-  support.collect()
+--- What loading a file of these bytes says; nothing of it may stay. Whoever asks collects what was garbage before.
+local function refused(bytes, into)
   local live = core.memory_live()
   support.write_file(folder .. "/changed", bytes)
   local session, message, code = (into or engine):load_session(folder .. "/changed")
@@ -47,6 +46,11 @@ local function refusal(bytes, into)
   assert.equal(live, core.memory_live())
   assert.truthy(message:find(folder .. "/changed", 1, true), message)
   return message, code
+end
+
+local function refusal(bytes, into)
+  support.collect()
+  return refused(bytes, into)
 end
 
 describe("a session that was saved and loaded", function()
@@ -161,9 +165,11 @@ end)
 
 describe("a file that is cut", function()
   local function cut(count)
-    local _, code = refusal(original:sub(1, count))
+    local _, code = refused(original:sub(1, count))
     assert.equal("EFORMAT", code)
   end
+
+  before_each(support.collect)
 
   it("F01: is refused, at every byte of the header, every 4 KiB, and the last byte", function()
     for count = 0, saved.header_bytes do cut(count) end
@@ -190,8 +196,10 @@ describe("a flipped bit", function()
   local function flip(byte, bit)
     local value = original:byte(byte + 1)
     local flipped = value % (2 ^ (bit + 1)) >= 2 ^ bit and value - 2 ^ bit or value + 2 ^ bit
-    refusal(saved.patch(original, byte, string.char(flipped)))
+    refused(saved.patch(original, byte, string.char(flipped)))
   end
+
+  before_each(support.collect)
 
   it("F02: is found, every single one of the header", function()
     for byte = 0, saved.header_bytes - 1 do
