@@ -3,10 +3,7 @@
 ** at its scalar definition (kernels_scalar.c).
 */
 #if defined(__x86_64__)
-#include <immintrin.h>
-
-#include "kernels_lanes.h"
-#include "blocks_plain.h"
+#include "kernels_x86.h"
 
 #define LEVEL cpu_kernels_avx2
 #define LEVEL_NAME "avx2"
@@ -80,9 +77,6 @@ ALWAYS_INLINE void lanes_to_int8 (lanes x, int8_t *out) {
 }
 
 /* {== Codes ====================================================================================== */
-
-ALWAYS_INLINE __m128i load_16 (const void *p) { return _mm_loadu_si128((const __m128i *)p); }
-ALWAYS_INLINE __m256i load_32 (const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
 ALWAYS_INLINE lanes lanes_f32 (const uint8_t *codes) { return lanes_load((const void *)codes); }
 
@@ -345,33 +339,17 @@ ALWAYS_INLINE int_lanes sums_quads (__m128i four) {
 }
 
 ALWAYS_INLINE int_lanes sums_of_halves (const int16_t *four) {
-  return sums_quads(_mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)four)));
+  return sums_quads(wide_halves(four));
 }
 
 ALWAYS_INLINE int_lanes sums_of_blocks (const int16_t *eight) {
-  return sums_quads(_mm_madd_epi16(load_16(eight), _mm_set1_epi16(1)));
-}
-
-ALWAYS_INLINE __m128 four_halves (const uint8_t *const *rows, size_t at) {
-  const uint64_t four = load_u16(rows[0] + at) | (uint64_t)load_u16(rows[1] + at) << 16 |
-                        (uint64_t)load_u16(rows[2] + at) << 32 | (uint64_t)load_u16(rows[3] + at) << 48;
-  return _mm_cvtph_ps(_mm_cvtsi64_si128((int64_t)four));
+  return sums_quads(joined_halves(eight));
 }
 
 ALWAYS_INLINE lanes lanes_halves (const uint8_t *const *rows, size_t at) {
   const __m128 four = four_halves(rows, at);
   const __m256 twice = _mm256_insertf128_ps(_mm256_castps128_ps256(four), four, 1);
   return (lanes){ twice, twice };
-}
-
-/* The byte at `first` + k * stride of row j, at 4 k + j. */
-ALWAYS_INLINE __m128i gather_quads (const uint8_t *const *rows, size_t first, size_t stride) {
-  __m128i out = _mm_setzero_si128();
-#define GATHER(k, j) out = _mm_insert_epi8(out, rows[j][first + k * stride], 4 * k + j);
-  GATHER(0, 0) GATHER(0, 1) GATHER(0, 2) GATHER(0, 3) GATHER(1, 0) GATHER(1, 1) GATHER(1, 2) GATHER(1, 3)
-  GATHER(2, 0) GATHER(2, 1) GATHER(2, 2) GATHER(2, 3) GATHER(3, 0) GATHER(3, 1) GATHER(3, 2) GATHER(3, 3)
-#undef GATHER
-  return out;
 }
 
 ALWAYS_INLINE __m256 e8m0_half_of_8 (__m128i codes) {
