@@ -146,7 +146,8 @@ typedef struct ms_engine_options {
   ms_numerics numerics;
   ms_access access;
   ms_check check;
-  size_t threads;            /* MS_ALL_CORES: one a physical core; 0: none, whoever waits for a job computes */
+  size_t threads;            /* 0: none, whoever waits for a job computes; MS_ALL_CORES: one a physical core, and for
+                                one answer alone the fewest that generate it about as fast, found in the first steps */
   ms_cache *cache;           /* NULL: none; stays the caller's handle too */
   ms_progress *progress;     /* called on this thread while opening; may be NULL */
   void *progress_user;
@@ -172,6 +173,7 @@ typedef struct ms_engine_stats {
   double prefill_seconds, decode_seconds;            /* of steps, by their rows */
   size_t sessions, jobs;                             /* open sessions, unfinished jobs */
   size_t session_bytes, scratch_bytes;               /* pages held by sessions; work space of the steps */
+  size_t answer_threads;                             /* that generate one answer alone; 0: not found yet */
 } ms_engine_stats;
 
 typedef struct ms_memory_plan {

@@ -50,7 +50,8 @@
 ---@field path string
 ---what computes; a name other than auto must be able to run, or open fails (`ENODEV`)
 ---@field backend? "auto"|"cpu"
----for computing, at most 256; they start with the first job. 0: none, the host computes (`session:step`, `job:wait`,
+---for computing, at most 256; they start with the first job. By default one answer alone takes the fewest that
+---generate it about as fast (`docs/performance.md`). 0: none, the host computes (`session:step`, `job:wait`,
 ---`generate`)
 ---@field threads? integer
 ---what is rounded: `docs/numerics.md`
@@ -177,6 +178,9 @@
 ---@field session_bytes integer
 ---work space of the steps now
 ---@field scratch_bytes integer
+---that generate one answer alone: the fewest that do it about as fast as all, unless a number was asked for; 0 until
+---they are found
+---@field answer_threads integer
 ---with `stages`: a list of `{ name =, calls =, ms = }`, the stages of `csrc/compute/backend.h` in their order
 ---@field stages? table
 

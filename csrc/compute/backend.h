@@ -159,6 +159,7 @@ struct backend {
   ms_status (*start) (backend *be, ms_error *err);
   ms_status (*set_threads) (backend *be, size_t threads, ms_error *err);   /* 0: one a physical core */
   size_t (*threads) (const backend *be);
+  void (*use_threads) (backend *be, size_t threads);   /* of these, by the stages that follow; the others sleep */
   size_t (*scratch_bytes) (const backend *be);
 
   void *(*allocate) (backend *be, size_t bytes);                           /* zeroed; NULL: no memory */

@@ -212,7 +212,7 @@ static int engine_stats (lua_State *L) {
   int stages = lua_toboolean(L, first);
   ms_engine *engine = check_open(L, 1, ENGINE);
   ms_engine_get_stats(engine, &stats);
-  lua_createtable(L, 0, 10);
+  lua_createtable(L, 0, 11);
   set_count(L, "prefill_tokens", stats.prefill_tokens);
   set_count(L, "decode_tokens", stats.decode_tokens);
   set_count(L, "steps", stats.steps);
@@ -222,6 +222,7 @@ static int engine_stats (lua_State *L) {
   set_count(L, "jobs", stats.jobs);
   set_count(L, "session_bytes", stats.session_bytes);
   set_count(L, "scratch_bytes", stats.scratch_bytes);
+  set_count(L, "answer_threads", stats.answer_threads);
   if (stages) {
     push_stages(L, engine);
     lua_setfield(L, -2, "stages");

@@ -121,6 +121,7 @@ static ms_status open_parts (ms_engine *engine, const ms_engine_options *o, ms_e
   engine->info.threads = be->threads(be);
   engine->stats.scratch_bytes = be->scratch_bytes(be);
   engine->hosted = o->threads == 0;
+  engine->all_cores = o->threads == MS_ALL_CORES;
   engine->job_limit = JOB_LIMIT;
   engine->slice_ns = SLICE_MS * UINT64_C(1000000);
   engine->handles = 1;
@@ -190,6 +191,7 @@ void ms_engine_get_info (ms_engine *engine, ms_engine_info *info) {
 void ms_engine_get_stats (ms_engine *engine, ms_engine_stats *stats) {
   engine_lock(engine);
   *stats = engine->stats;
+  stats->answer_threads = engine->all_cores ? saturation_found(&engine->saturation) : engine->info.threads;
   stats->session_bytes = atomic_load(&engine->heap.bytes);
   for (const ms_session *session = engine->sessions; session != NULL; session = session->next) stats->sessions++;
   for (size_t i = 0; i < engine->job_count; i++) stats->jobs += !engine->jobs[i]->ended;
@@ -227,8 +229,9 @@ ms_status ms_engine_set_threads (ms_engine *engine, size_t threads, ms_error *er
   ms_status status = MS_OK;
   if (engine->hosted || threads == 0)
     return fail(err, MS_EINVAL, "threads: an engine is opened without threads of its own, or with some, for good");
-  if (threads == MS_ALL_CORES) threads = 0;
   engine_lock(engine);
+  engine->all_cores = threads == MS_ALL_CORES;
+  if (threads == MS_ALL_CORES) threads = 0;
   if (engine->thread_runs) {             /* stages run there: it is applied before the next step */
     engine->threads = threads;
     engine->set_threads = true;

@@ -17,6 +17,7 @@
 #include "pace.h"
 #include "prefix_store.h"
 #include "sampler.h"
+#include "saturation.h"
 #include "snapshot.h"
 #include "text.h"
 
@@ -182,6 +183,8 @@ typedef struct step {
   bool set_threads;
   size_t threads;
   uint64_t duration;
+  size_t used;                           /* of the backend's threads */
+  bool waited;                           /* for pages from the disk */
 } step;
 
 struct ms_engine {
@@ -208,6 +211,8 @@ struct ms_engine {
   size_t job_limit;
   uint64_t slice_ns;                     /* by which reading may lengthen a step that others wait for */
   pace pace;                             /* what steps have taken */
+  bool all_cores;                        /* the number of threads was left to the engine */
+  saturation saturation;                 /* and how many of them one answer takes */
   ms_job *garbage_jobs;                  /* freed by engine_unlock, without the lock */
   ms_session *garbage_sessions;
   bool hosted;                           /* no thread: whoever waits computes; never changes */

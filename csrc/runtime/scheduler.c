@@ -53,6 +53,7 @@ static ms_status prepare_backend (ms_engine *engine, ms_error *err) {
   backend *be = engine->backend;
   if (engine->runner == NULL) TRY(model_runner_open(engine->model, be, &engine->runner, err));
   if (engine->step.set_threads) TRY(be->set_threads(be, engine->step.threads, err));
+  be->use_threads(be, engine->step.used);
   return MS_OK;
 }
 
@@ -98,11 +99,18 @@ static void draw_all (ms_engine *engine) {
   }
 }
 
+/* Pages that this process has waited for so far. */
+static uint64_t pages_read (void) {
+  uv_rusage_t usage;
+  return uv_getrusage(&usage) == 0 ? usage.ru_majflt : 0;
+}
+
 static void compute (ms_engine *engine) {
-  uint64_t start = clock_now();
+  uint64_t start = clock_now(), pages = pages_read();
   forward_all(engine);
   draw_all(engine);
   engine->step.duration = clock_now() - start;
+  engine->step.waited = pages_read() != pages;
 }
 
 /* {== Committing it ============================================================================== */
@@ -164,7 +172,10 @@ static void commit_item (ms_engine *engine, step_item *item) {
 static void commit (ms_engine *engine) {
   backend *be = engine->backend;
   const step *s = &engine->step;
-  if (s->items[0].status == MS_OK) pace_measure(&engine->pace, s->rows - s->decodes, s->decodes, s->duration);
+  if (s->items[0].status == MS_OK) {
+    pace_measure(&engine->pace, s->rows - s->decodes, s->decodes, s->duration);
+    if (engine->all_cores && s->rows == 1) saturation_measure(&engine->saturation, s->duration, s->waited);
+  }
   for (size_t i = 0; i < s->count; i++) commit_item(engine, &engine->step.items[i]);
   engine->stats.steps += s->segment_count != 0;
   engine->stats.scratch_bytes = be->scratch_bytes(be);

@@ -68,6 +68,8 @@ return {
       { "jobs", "integer", "unfinished now" },
       { "session_bytes", "integer", "held by sessions now" },
       { "scratch_bytes", "integer", "work space of the steps now" },
+      { "answer_threads", "integer", "that generate one answer alone: the fewest that do it about as fast as all, "
+        .. "unless a number was asked for; 0 until they are found" },
       { "stages?", "table",
         "with `stages`: a list of `{ name =, calls =, ms = }`, the stages of `csrc/compute/backend.h` in their order" },
     } },

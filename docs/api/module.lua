@@ -24,7 +24,8 @@ return {
         { "backend", '"auto"|"cpu"', default = '`"auto"`',
           "what computes; a name other than auto must be able to run, or open fails (`ENODEV`)" },
         { "threads", "integer", from = 0, default = "one a physical core",
-          "for computing, at most 256; they start with the first job. 0: none, the host computes (`session:step`, "
+          "for computing, at most 256; they start with the first job. By default one answer alone takes the fewest "
+            .. "that generate it about as fast (`docs/performance.md`). 0: none, the host computes (`session:step`, "
             .. "`job:wait`, `generate`)" },
         { "numerics", '"fast"|"reference"|"exact"', default = '`"fast"`', "what is rounded: `docs/numerics.md`" },
         { "kernels", '"auto"|"scalar"|"avx2"|"avx512"', default = '`"auto"`',

@@ -405,6 +405,30 @@ static int pool_run (lua_State *L) {
   return push_tally(L, t, tally_right(t, count, runs));
 }
 
+/* pool_widths(threads, tasks, runs): runs on one thread, on two .. on all and down again -> as pool_run, widest number */
+static int pool_widths (lua_State *L) {
+  const size_t threads = (size_t)luaL_checkinteger(L, 1), count = (size_t)luaL_checkinteger(L, 2);
+  const int runs = (int)luaL_checkinteger(L, 3);
+  tally *t = lua_newuserdata(L, sizeof *t);
+  memset(t, 0, sizeof *t);
+  cpu_pool *pool;
+  ms_error err;
+  if (cpu_pool_open(threads, &pool, &err) != MS_OK) return push_failure(L, &err);
+  if (cpu_pool_start(pool, &err) != MS_OK) {
+    cpu_pool_close(pool);
+    return push_failure(L, &err);
+  }
+  for (int i = 0; i < runs; i++) {
+    const size_t step = (size_t)i / 8 % (2 * threads);
+    t->threads = step < threads ? step + 1 : 2 * threads - step;
+    cpu_pool_use(pool, t->threads);
+    cpu_pool_run(pool, count, tally_task, t);
+    if (i % 64 == 63) usleep(100);
+  }
+  cpu_pool_close(pool);
+  return push_tally(L, t, tally_right(t, count, runs));
+}
+
 /* In the child: the pool starts anew, works and closes. */
 static int child_works (cpu_pool *pool, tally *t, size_t count) {
   ms_error err;
@@ -464,7 +488,7 @@ static const luaL_Reg functions[] = {
   { "kernel_elements", kernel_elements },
   { "kernel_rows", kernel_rows }, { "decode_codes", decode_codes }, { "round_to", round_to },
   { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "kernel_blocks", kernel_blocks },
-  { "kernel_speed", kernel_speed }, { "pool_run", pool_run },
+  { "kernel_speed", kernel_speed }, { "pool_run", pool_run }, { "pool_widths", pool_widths },
   { "pool_fork", pool_fork }, { "pool_flushed", pool_flushed }, { NULL, NULL }
 };
 

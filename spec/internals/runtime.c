@@ -206,6 +206,33 @@ static int window_pace (lua_State *L) {
   return 1;
 }
 
+/*
+** saturation(all, steps, function(threads, step) -> ms, waited) -> threads of the next step, those found (0: not yet),
+** and the threads of each step, a list
+*/
+static int window_saturation (lua_State *L) {
+  saturation s = { 0 };
+  const size_t all = (size_t)luaL_checkinteger(L, 1);
+  const int steps = (int)luaL_checkinteger(L, 2);
+  lua_settop(L, 3);
+  lua_createtable(L, steps, 0);
+  for (int i = 1; i <= steps; i++) {
+    const lua_Integer threads = (lua_Integer)saturation_threads(&s, all);
+    lua_pushvalue(L, 3);
+    lua_pushinteger(L, threads);
+    lua_pushinteger(L, i);
+    lua_call(L, 2, 2);
+    saturation_measure(&s, (uint64_t)(lua_tonumber(L, -2) * 1e6), lua_toboolean(L, -1));
+    lua_pop(L, 2);
+    lua_pushinteger(L, threads);
+    lua_rawseti(L, 4, i);
+  }
+  lua_pushinteger(L, (lua_Integer)saturation_threads(&s, all));
+  lua_pushinteger(L, (lua_Integer)saturation_found(&s));
+  lua_pushvalue(L, 4);
+  return 3;
+}
+
 static int window_pace_next (lua_State *L) {
   lua_pushinteger(L, (lua_Integer)pace_next((size_t)luaL_checkinteger(L, 1), (size_t)luaL_checkinteger(L, 2)));
   return 1;
@@ -429,7 +456,7 @@ static const luaL_Reg functions[] = {
   { "text", window_text },
   { "is_utf8", window_is_utf8 },
   { "pace", window_pace },
-  { "pace_next", window_pace_next },
+  { "pace_next", window_pace_next }, { "saturation", window_saturation },
   { "readable", window_readable },
   { "poll", window_poll },
   { "in_child", window_in_child },

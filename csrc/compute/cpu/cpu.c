@@ -344,6 +344,10 @@ static size_t cpu_threads (const backend *be) {
   return cpu_pool_threads(((const cpu_backend *)(const void *)be)->pool);
 }
 
+static void cpu_use_threads (backend *be, size_t threads) {
+  cpu_pool_use(cpu_of(be)->pool, threads);
+}
+
 static void *cpu_allocate (backend *be, size_t bytes) {
   (void)be;
   return memory_new(bytes, 1);
@@ -377,6 +381,7 @@ ms_status cpu_backend_open (const backend_options *options, backend **out, ms_er
   cpu->base = (backend){
     .name = "cpu", .kernels = kernels->name, .numerics = options->numerics,
     .close = cpu_close, .start = cpu_start, .set_threads = cpu_set_threads, .threads = cpu_threads,
+    .use_threads = cpu_use_threads,
     .scratch_bytes = cpu_scratch_bytes, .allocate = cpu_allocate, .release = cpu_release,
     .upload = cpu_copy, .download = cpu_copy, .copy = cpu_copy,
   };

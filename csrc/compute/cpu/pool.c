@@ -43,16 +43,17 @@ typedef struct crew {
   size_t count;                    /* of this run: written while the gate is closed */
   cpu_task *task;
   void *context;
+  atomic_size_t width;             /* threads that take part, the caller among them; changes while the gate is closed */
   _Alignas(64) atomic_int sleepers;   /* workers that wait for `opened`, or are about to */
   atomic_int waiting;              /* the caller waits for `emptied`, or is about to */
   uv_mutex_t mutex;
-  uv_cond_t opened, emptied;
+  uv_cond_t opened, emptied, widened;
   size_t workers;                  /* threads running */
   struct seat { struct crew *crew; size_t worker; uv_thread_t thread; } seats[];
 } crew;
 
 struct cpu_pool {
-  size_t threads;
+  size_t threads, used;            /* used: those that the next runs take */
   crew *crew;                      /* NULL: not started */
   pid_t pid;                       /* process in which it was */
 };
@@ -131,16 +132,26 @@ static void leave (crew *c) {
   }
 }
 
+/* Sleeps while this worker takes no part. */
+static void wait_for_place (crew *c, size_t worker) {
+  if (worker < atomic_load(&c->width)) return;
+  uv_mutex_lock(&c->mutex);
+  while (worker >= atomic_load(&c->width) && (atomic_load(&c->gate) & ENDING) == 0)
+    uv_cond_wait(&c->widened, &c->mutex);
+  uv_mutex_unlock(&c->mutex);
+}
+
 static void work (void *argument) {
   struct seat *seat = argument;
   crew *c = seat->crew;
   uint64_t seen = 0;
   mode_set();
   for (;;) {
+    wait_for_place(c, seat->worker);
     uint64_t gate = wait_for_call(c, seen);
     if (gate & ENDING) return;
     /* Enter this run, unless it has closed meanwhile; another worker's entering only makes it try again. */
-    while ((gate & OPEN) != 0 && gate >> RUN_SHIFT != seen) {
+    while ((gate & OPEN) != 0 && gate >> RUN_SHIFT != seen && seat->worker < atomic_load(&c->width)) {
       if (atomic_compare_exchange_weak(&c->gate, &gate, gate + 1)) {
         seen = gate >> RUN_SHIFT;
         take_tasks(c, seat->worker);
@@ -160,9 +171,16 @@ static size_t valid_threads (size_t threads) {
 ms_status cpu_pool_open (size_t threads, cpu_pool **pool, ms_error *err) {
   cpu_pool *made = memory_new(1, sizeof *made);
   if (made == NULL) return fail_memory(err, sizeof *made, "thread pool");
-  made->threads = valid_threads(threads);
+  made->threads = made->used = valid_threads(threads);
   *pool = made;
   return MS_OK;
+}
+
+static void destroy_locks (crew *c) {
+  uv_cond_destroy(&c->widened);
+  uv_cond_destroy(&c->emptied);
+  uv_cond_destroy(&c->opened);
+  uv_mutex_destroy(&c->mutex);
 }
 
 /* Ends and frees the crew. In a child process there is nobody to join and the locks may be held for ever. */
@@ -173,11 +191,10 @@ static void dismiss (cpu_pool *pool) {
     atomic_fetch_or(&c->gate, ENDING);
     uv_mutex_lock(&c->mutex);
     uv_cond_broadcast(&c->opened);
+    uv_cond_broadcast(&c->widened);
     uv_mutex_unlock(&c->mutex);
     for (size_t i = 0; i < c->workers; i++) uv_thread_join(&c->seats[i].thread);
-    uv_cond_destroy(&c->emptied);
-    uv_cond_destroy(&c->opened);
-    uv_mutex_destroy(&c->mutex);
+    destroy_locks(c);
   }
   pool->crew = NULL;
   memory_free(c);
@@ -194,7 +211,10 @@ static int make_locks (crew *c) {
   int code = uv_mutex_init(&c->mutex);
   if (code != 0) return code;
   if ((code = uv_cond_init(&c->opened)) == 0) {
-    if ((code = uv_cond_init(&c->emptied)) == 0) return 0;
+    if ((code = uv_cond_init(&c->emptied)) == 0) {
+      if ((code = uv_cond_init(&c->widened)) == 0) return 0;
+      uv_cond_destroy(&c->emptied);
+    }
     uv_cond_destroy(&c->opened);
   }
   uv_mutex_destroy(&c->mutex);
@@ -224,6 +244,7 @@ ms_status cpu_pool_start (cpu_pool *pool, ms_error *err) {
     memory_free(c);
     return fail(err, MS_ENOMEM, "cannot make the locks of the thread pool: %s", uv_strerror(code));
   }
+  atomic_store(&c->width, pool->used);
   pool->crew = c;
   pool->pid = getpid();
   code = make_threads(c, workers);
@@ -237,12 +258,22 @@ ms_status cpu_pool_resize (cpu_pool *pool, size_t threads, ms_error *err) {
   if (threads == pool->threads) return MS_OK;
   const int started = pool->crew != NULL && pool->pid == getpid();
   dismiss(pool);
-  pool->threads = threads;
+  pool->threads = pool->used = threads;
   return started ? cpu_pool_start(pool, err) : MS_OK;
 }
 
 size_t cpu_pool_threads (const cpu_pool *pool) {
   return pool->threads;
+}
+
+void cpu_pool_use (cpu_pool *pool, size_t threads) {
+  crew *c = pool->crew;
+  pool->used = threads < 1 ? 1 : threads > pool->threads ? pool->threads : threads;
+  if (c == NULL || pool->pid != getpid() || pool->used == atomic_load(&c->width)) return;
+  uv_mutex_lock(&c->mutex);
+  atomic_store(&c->width, pool->used);
+  uv_cond_broadcast(&c->widened);
+  uv_mutex_unlock(&c->mutex);
 }
 
 /* Waits until no worker is inside; those inside finish their task at most. */
@@ -264,7 +295,7 @@ static void wait_until_empty (crew *c) {
 void cpu_pool_run (cpu_pool *pool, size_t count, cpu_task *task, void *context) {
   crew *c = pool->crew;
   const float_mode mode = mode_set();
-  if (count <= 1 || c == NULL || c->workers == 0) {
+  if (count <= 1 || c == NULL || pool->used == 1) {
     for (size_t i = 0; i < count; i++) task(context, i, 0);
   } else {
     c->count = count;

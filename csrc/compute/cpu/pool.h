@@ -16,6 +16,8 @@ void cpu_pool_close (cpu_pool *pool);              /* joins; NULL is allowed */
 ms_status cpu_pool_start (cpu_pool *pool, ms_error *err);
 ms_status cpu_pool_resize (cpu_pool *pool, size_t threads, ms_error *err);   /* between two runs only */
 size_t cpu_pool_threads (const cpu_pool *pool);
+/* The next runs take this many of its threads, from one up to all; the others sleep. Between two runs only. */
+void cpu_pool_use (cpu_pool *pool, size_t threads);
 
 /*
 ** Calls task(context, i, worker) for every i < count and returns when all have returned. Which worker

@@ -29,6 +29,16 @@ describe("cpu_pool_run", function()
   end)
 end)
 
+describe("cpu_pool_use", function()
+  for _, case in ipairs { { 2, 100, 2000 }, { 3, 64, 2000 }, { 8, 33, 1000 }, { 1, 5, 50 } } do
+    it(("runs %d tasks on one thread, on more up to %d, and on fewer again"):format(case[2], case[1]), function()
+      local right, faults = internals.pool_widths(case[1], case[2], case[3])
+      assert.is_true(right)
+      assert.equal(0, faults)      -- no thread beyond those in use
+    end)
+  end
+end)
+
 describe("cpu_pool_start", function()
   it("makes new threads in a child process, and the parent's go on", function()
     for _ = 1, 5 do
