@@ -1,7 +1,7 @@
 --- The floors of docs/architecture.md: a file of the engine includes from its own folder and from lower ones.
 local support = require "spec.support"
 
-local floors = { base = 1, format = 2, text = 3, compute = 3, model = 4, runtime = 5, lua = 6 }
+local floors = { base = 1, format = 2, text = 3, compute = 3, model = 4, convert = 5, runtime = 5, lua = 6 }
 
 local function sources()
   local pipe = assert(io.popen("find csrc -name '*.[ch]' | sort"))

@@ -49,6 +49,16 @@ static inline float f16_decode (uint16_t code) {
   return float_of_bits(sign | bits_of_float(0x1p112f * float_of_bits(magnitude)));
 }
 
+/* Nearest, ties to even; what rounds beyond 65504 is infinite. NaN stays NaN. */
+static inline uint16_t f16_encode (float value) {
+  const uint32_t bits = bits_of_float(value), magnitude = bits & 0x7FFFFFFF, sign = bits >> 16 & 0x8000;
+  if (magnitude > 0x7F800000) return (uint16_t)(sign | 0x7E00);
+  if (magnitude >= 0x477FF000) return (uint16_t)(sign | 0x7C00);
+  if (magnitude < 0x38800000)                /* below 2^-14: steps of 2^-24, rounded where a step is a bit */
+    return (uint16_t)(sign | (bits_of_float(0x1p24f * float_of_bits(magnitude) + 0x1p23f) & 0x7FF));
+  return (uint16_t)(sign | (magnitude - 0x38000000 + 0xFFF + (magnitude >> 13 & 1)) >> 13);
+}
+
 float e4m3_decode (uint8_t code);      /* codes 0x7F and 0xFF are NaN */
 uint8_t e4m3_encode (float value);     /* clamped to +-448, nearest, ties to even */
 float e2m1_decode (uint8_t code);      /* the low four bits */

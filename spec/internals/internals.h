@@ -15,5 +15,6 @@ void register_runtime_internals (lua_State *L);
 void register_faults_internals (lua_State *L);
 void register_host_internals (lua_State *L);
 void register_fill_internals (lua_State *L);
+void register_encode_internals (lua_State *L);
 
 #endif

@@ -36,14 +36,25 @@ static size_t size_at (lua_State *L, int table, int i) {
   return size;
 }
 
+/* The row of `encodings` that the name at `index` has. */
+static size_t check_row (lua_State *L, int index) {
+  const char *type = luaL_checkstring(L, index);
+  size_t i = 0;
+  while (i < sizeof encodings / sizeof encodings[0] && strcmp(encodings[i].type, type) != 0) i++;
+  if (i == sizeof encodings / sizeof encodings[0]) luaL_error(L, "no such encoding");
+  return i;
+}
+
+weight_encoding check_encoding (lua_State *L, int index) {
+  return encodings[check_row(L, index)].encoding;
+}
+
 weight check_weight (lua_State *L, int index) {
   const int table = lua_absindex(L, index);
   weight w = { .rows = 1, .scale_rows = 1, .name = "weight" };
-  size_t i = 0;
   luaL_checktype(L, table, LUA_TTABLE);
   lua_getfield(L, table, "type");
-  while (i < sizeof encodings / sizeof encodings[0] && strcmp(encodings[i].type, luaL_checkstring(L, -1)) != 0) i++;
-  if (i == sizeof encodings / sizeof encodings[0]) luaL_error(L, "no such encoding");
+  const size_t i = check_row(L, -1);
   w.encoding = encodings[i].encoding;
   lua_getfield(L, table, "shape");
   const int two = lua_rawlen(L, -1) == 2;

@@ -19,5 +19,6 @@ int luaopen_moonseek_internals (lua_State *L) {
   register_faults_internals(L);
   register_host_internals(L);
   register_fill_internals(L);
+  register_encode_internals(L);
   return 1;
 }

@@ -5,6 +5,8 @@
 #include "../../csrc/compute/backend.h"
 #include "internals.h"
 
+/* A type's name. */
+weight_encoding check_encoding (lua_State *L, int index);
 /* { type =, shape =, bytes =, scales = }, whose strings the table keeps alive. */
 weight check_weight (lua_State *L, int index);
 /* A string of packed float32. */
