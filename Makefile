@@ -113,7 +113,7 @@ agent: needed
 ##  make test       the specs on Lua 5.4 and LuaJIT, luacheck
 test: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all spec-modules
-	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library tools docs" \
+	@MOONSEEK_BUILD=$(BUILD) LUACHECK="lua spec examples bench models library tools docs bin/moonseek-convert" \
 	  tools/test.sh lua5.4:lua5.4 luajit:luajit
 
 ##  make test-sanitize test-kill   the specs under AddressSanitizer and UndefinedBehaviorSanitizer, more mutated files
@@ -222,9 +222,11 @@ oracle: needed
 reference:
 	@lua5.4 tools/reference.lua
 
-##  make install    the module for every ABI, the C library and its header, under PREFIX (/usr/local); DESTDIR is honoured
+##  make install    the module for every ABI, moonseek-convert, the C library and its header, under PREFIX (/usr/local);
+##                  DESTDIR is honoured
 INST_LUADIR ?= $(PREFIX)/share/lua/$(1)
 INST_LIBDIR ?= $(PREFIX)/lib/lua/$(1)
+INST_BINDIR ?= $(PREFIX)/bin
 define install_abi
 	for file in $(LIBRARY); do install -D -m 644 lua/$$file $(DESTDIR)$(call INST_LUADIR,$(1))/$$file || exit 1; done
 	install -d $(DESTDIR)$(call INST_LIBDIR,$(1))/moonseek
@@ -233,6 +235,8 @@ define install_abi
 endef
 install: all
 	$(foreach abi,$(ABIS),$(call install_abi,$(abi)))
+	install -D -m 755 bin/moonseek-convert $(DESTDIR)$(INST_BINDIR)/moonseek-convert
+	$(if $(LUA),sed -i '1s|.*|#!$(LUA)|' $(DESTDIR)$(INST_BINDIR)/moonseek-convert)
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib
 	install -m 644 csrc/moonseek.h $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(BUILD)/libmoonseek.a $(DESTDIR)$(PREFIX)/lib

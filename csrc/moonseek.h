@@ -5,7 +5,7 @@
 ** takes NULL. A session keeps its engine alive, a job its session. Results written into caller-supplied
 ** structs are the caller's; pointers in them live as long as the object they came from.
 ** Every call that can fail returns a status and, if it is not MS_OK, fills *err. Nothing prints, exits
-** or installs a signal handler; no thread starts before the first job.
+** or installs a signal handler; no thread starts before the first job, but for those of a conversion.
 ** Any thread may call anything but a release beside another call on the same handle.
 ** Units: bytes, milliseconds, tokens; token ids and positions count from 0.
 */
@@ -69,6 +69,35 @@ typedef struct ms_model_info {
 } ms_model_info;
 
 ms_status ms_probe (const char *path, ms_model_info *info, ms_error *err);
+
+/* {== Conversion ================================================================================= */
+
+/* Any number of bytes of those that will be written; a result other than 0 stops the conversion (MS_ECANCELED). */
+typedef int ms_convert_progress (void *user, const char *phase, uint64_t done, uint64_t total);
+
+typedef struct ms_convert_options {
+  const char *source;                                /* as for ms_engine_open */
+  const char *target;                                /* "x.gguf", or a folder of safetensors */
+  /*
+  ** Types of the tensors of a class: "f32", "bf16", "f16"; for GGUF "q8_0", "q4_k", "iq4_nl", "mxfp4"; for
+  ** safetensors "fp8", "fp4". NULL: one that holds the same numbers.
+  */
+  const char *experts, *attention, *shared, *head, *embedding;
+  size_t threads;                                    /* MS_ALL_CORES: one a physical core; they end with the call */
+  int overwrite;                                     /* a file that bears the target's name is replaced */
+  ms_convert_progress *progress; void *progress_user;   /* "check", "convert", "verify"; may be NULL */
+} ms_convert_options;
+
+void ms_convert_options_default (ms_convert_options *options);   /* all but `source` and `target` */
+
+/*
+** Writes a model anew in another container or with other types. Until everything is on the disk and was read back,
+** it lies under the target's name with ".part" behind it; the same call goes on with what a stopped one left there.
+**   MS_EINVAL     a type that the target has no form for, or whose blocks do not fit a tensor; the target exists
+**   MS_ENOSPC     the same call goes on when there is room;  MS_EBUSY  another process converts to this target
+**   MS_EUNSUPPORTED  a weight that its type cannot hold: NaN, infinity;  MS_ECANCELED, and what ms_engine_open gives
+*/
+ms_status ms_convert (const ms_convert_options *options, ms_error *err);
 
 /* {== Tokens and text ============================================================================ */
 

@@ -75,6 +75,29 @@
 ---newly read in one go that are worth a file, and unread ones that are worth a look
 ---@field minimum? integer
 
+---@class moonseek.ConvertOptions
+---the model, as `moonseek.open` takes it
+---@field source string
+---a file that ends in `.gguf`, or a folder, which gets safetensors
+---@field target string
+---type of the routed experts; types are named in `docs/convert.md`
+---@field experts? string
+---type of the matrices of attention and of the indexer's query
+---@field attention? string
+---type of the shared experts
+---@field shared? string
+---type of the output matrix
+---@field head? string
+---type of the token embeddings
+---@field embedding? string
+---that encode, while the call lasts
+---@field threads? integer
+---a file that bears the target's name is replaced
+---@field overwrite? boolean
+---called with bytes of the target; false, or an error, stops the conversion, which the same call goes on with. It
+---cannot yield
+---@field on_progress? fun(phase: string, done: integer, total: integer): boolean
+
 ---@class moonseek.MockOptions
 ---what it answers, one a request: a text, pieces, or a `MockAnswer`
 ---@field answers? table
@@ -1104,6 +1127,14 @@ function moonseek.cache(options) end
 ---@return string? message
 ---@return moonseek.Code? code
 function moonseek.probe(path) end
+
+---Writes a model anew, in another container or with other types: safetensors and GGUF. What is written was read back
+---from the disk before it bears the target's name.
+---@param options moonseek.ConvertOptions
+---@return true?
+---@return string? message
+---@return moonseek.Code? code
+function moonseek.convert(options) end
 
 ---What is loaded, and what this machine can run.
 ---@return moonseek.Version

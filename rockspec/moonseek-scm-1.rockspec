@@ -19,7 +19,7 @@ build = {
   build_variables = { CC = "$(CC)", CFLAGS = "$(CFLAGS)", LUA = "$(LUA)", LUA_INCDIR = "$(LUA_INCDIR)" },
   install_variables = {
     LUA = "$(LUA)", LUA_INCDIR = "$(LUA_INCDIR)", INST_LIBDIR = "$(LIBDIR)", INST_LUADIR = "$(LUADIR)",
-    PREFIX = "$(PREFIX)",
+    INST_BINDIR = "$(BINDIR)", PREFIX = "$(PREFIX)",
   },
   copy_directories = { "docs", "examples" },
 }

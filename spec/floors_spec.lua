@@ -34,7 +34,8 @@ describe("the sources of the engine", function()
     end
   end
 
-  it("S10: open no file to write but a new one that is then renamed: a mapped model cannot be overwritten", function()
+  it("S10: open no file to write but a new one, or one under way, that is then renamed: a mapped model cannot be "
+    .. "overwritten", function()
     for _, path in ipairs(sources()) do
       local text = support.read_file(path)
       for _, word in ipairs { "O_RDWR", "O_TRUNC", "PROT_WRITE", "fwrite", "fputs" } do
@@ -42,7 +43,8 @@ describe("the sources of the engine", function()
       end
       local writes = { text:match("O_WRONLY"), text:match("O_CREAT") }
       if path == "csrc/base/file.c" then
-        writes = { text:gsub("O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW", ""):match("O_WRONLY") }
+        text = text:gsub("O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW", ""):gsub("O_WRONLY | O_CREAT | O_NOFOLLOW", "", 1)
+        writes = { text:match("O_WRONLY") }
       end
       assert.is_nil(next(writes), path)
     end

@@ -82,9 +82,9 @@ local function little_endian(bytes, at, count)
   return value
 end
 
---- A safetensors file of the oracle as name -> { type =, shape =, bytes = }: its data stays packed.
-function support.oracle(name)
-  local bytes = support.read_file("spec/oracle/" .. name)
+--- A safetensors file as name -> { type =, shape =, bytes = }: its data stays packed.
+function support.tensors(path)
+  local bytes = support.read_file(path)
   local length = little_endian(bytes, 1, 8)
   local tensors = {}
   for key, type, shape, first, last in bytes:sub(9, 8 + length):gmatch(
@@ -94,6 +94,11 @@ function support.oracle(name)
     tensors[key] = { type = type, shape = sizes, bytes = bytes:sub(9 + length + first, 8 + length + last) }
   end
   return tensors
+end
+
+--- The same of a file of the oracle.
+function support.oracle(name)
+  return support.tensors("spec/oracle/" .. name)
 end
 
 --- The values of an I32 tensor of the oracle, none of them negative.

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/mman.h>
 #include <unistd.h>
 #include <uv.h>
@@ -142,6 +143,16 @@ void file_view_close (file_view *view) {
   memset(view, 0, sizeof *view);
 }
 
+void file_view_forget (const file_view *view, const uint8_t *data, size_t bytes) {
+  const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+  if (view->access != MS_MAP || view->data == NULL || data < view->data) return;
+  size_t first = (size_t)(data - view->data), last;
+  if (first > view->bytes || bytes > view->bytes - first) return;
+  last = (first + bytes) / page * page;
+  first = first / page * page;
+  if (last > first) (void)madvise((void *)(uintptr_t)(view->data + first), last - first, MADV_DONTNEED);
+}
+
 ms_status file_view_check (const file_view *view, ms_error *err) {
   int descriptor = open_retried(view->path);
   if (descriptor < 0) return MS_OK;      /* renamed or unlinked: what is mapped stays whole */
@@ -197,13 +208,13 @@ static ms_status create_temporary (file_writer *w, ms_error *err) {
   return status;
 }
 
-/* Opened before anything is written, so that only syncing it can fail after the rename. */
-static ms_status open_folder (file_writer *w, ms_error *err) {
-  size_t bytes = folder_bytes(w->path);
-  char *folder = bytes == 0 ? memory_string(".", 1) : memory_string(w->path, bytes);
+/* Of what bears `path`. Opened before anything is renamed, so that only syncing it can fail afterwards. */
+static ms_status open_folder (const char *path, int *descriptor, ms_error *err) {
+  size_t bytes = folder_bytes(path);
+  char *folder = bytes == 0 ? memory_string(".", 1) : memory_string(path, bytes);
   if (folder == NULL) return fail_memory(err, bytes, "a path");
-  w->folder = open_with(folder, O_RDONLY | O_DIRECTORY);
-  ms_status status = w->folder >= 0 ? MS_OK : fail_system(err, errno, folder, "open");
+  *descriptor = open_with(folder, O_RDONLY | O_DIRECTORY);
+  ms_status status = *descriptor >= 0 ? MS_OK : fail_system(err, errno, folder, "open");
   memory_free(folder);
   return status;
 }
@@ -216,18 +227,19 @@ ms_status file_writer_open (const char *path, file_durability durability, file_w
     w->path = memory_string(path, strlen(path));
     if (w->path == NULL) status = fail_memory(err, strlen(path), "a path");
   }
-  if (status == MS_OK && durability == FILE_LASTING) status = open_folder(w, err);
+  if (status == MS_OK && durability == FILE_LASTING) status = open_folder(w->path, &w->folder, err);
   if (status == MS_OK) status = create_temporary(w, err);
   if (status != MS_OK) file_writer_close(w);
   return status;
 }
 
-ms_status file_writer_write (file_writer *w, const void *bytes, size_t count, uint64_t offset, ms_error *err) {
+static ms_status write_all (const char *path, int descriptor, const void *bytes, size_t count, uint64_t offset,
+                            ms_error *err) {
   const uint8_t *rest = bytes;
   while (count > 0) {
-    ssize_t put = file_table.write_at(w->descriptor, rest, count, (off_t)offset);
+    ssize_t put = file_table.write_at(descriptor, rest, count, (off_t)offset);
     if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return fail_system(err, put < 0 ? errno : ENOSPC, w->path, "write");
+    if (put <= 0) return fail_system(err, put < 0 ? errno : ENOSPC, path, "write");
     rest += put;
     count -= (size_t)put;
     offset += (uint64_t)put;
@@ -235,11 +247,21 @@ ms_status file_writer_write (file_writer *w, const void *bytes, size_t count, ui
   return MS_OK;
 }
 
+ms_status file_writer_write (file_writer *w, const void *bytes, size_t count, uint64_t offset, ms_error *err) {
+  return write_all(w->path, w->descriptor, bytes, count, offset, err);
+}
+
 static int sync_retried (int descriptor) {
   int failed;
   do failed = file_table.sync(descriptor);
   while (failed != 0 && errno == EINTR);
   return failed;
+}
+
+/* EINVAL: a file system that cannot sync folders, and has none to sync */
+static ms_status sync_folder (int folder, const char *path, ms_error *err) {
+  if (sync_retried(folder) == 0 || errno == EINVAL) return MS_OK;
+  return fail_system(err, errno, path, "sync the folder of the replaced file");
 }
 
 ms_status file_writer_commit (file_writer *w, ms_error *err) {
@@ -250,10 +272,7 @@ ms_status file_writer_commit (file_writer *w, ms_error *err) {
   if (file_table.rename(w->temporary, w->path) != 0) return fail_system(err, errno, w->path, "replace");
   memory_free(w->temporary);
   w->temporary = NULL;
-  /* EINVAL: a file system that cannot sync folders, and has none to sync */
-  if (w->folder >= 0 && sync_retried(w->folder) != 0 && errno != EINVAL)
-    return fail_system(err, errno, w->path, "sync the folder of the replaced file");
-  return MS_OK;
+  return w->folder >= 0 ? sync_folder(w->folder, w->path, err) : MS_OK;
 }
 
 void file_writer_close (file_writer *w) {
@@ -273,6 +292,73 @@ ms_status ms_file_replace (const char *path, const void *bytes, size_t count, ms
   if (status == MS_OK) status = file_writer_write(&w, bytes, count, 0, err);
   if (status == MS_OK) status = file_writer_commit(&w, err);
   file_writer_close(&w);
+  return status;
+}
+
+/* {== Writing in several goes ==================================================================== */
+
+static ms_status check_part (const file_part *part, ms_error *err) {
+  struct stat state;
+  if (file_table.stat(part->descriptor, &state) != 0) return fail_system(err, errno, part->path, "stat");
+  if (!S_ISREG(state.st_mode))
+    return fail(err, MS_EINVAL, "%s: is %s, a regular file is needed", part->path, kind_of(state.st_mode));
+  if (flock(part->descriptor, LOCK_EX | LOCK_NB) == 0) return MS_OK;
+  if (errno == EWOULDBLOCK) return fail(err, MS_EBUSY, "%s: another process writes it", part->path);
+  return errno == ENOLCK || errno == ENOTSUP ? MS_OK : fail_system(err, errno, part->path, "lock");
+}
+
+ms_status file_part_open (const char *path, file_part *part, ms_error *err) {
+  *part = (file_part){ .descriptor = -1, .reading = -1 };
+  TRY(check_length(path, err));
+  part->path = memory_string(path, strlen(path));
+  if (part->path == NULL) return fail_memory(err, strlen(path), "a path");
+  part->descriptor = open_with(path, O_WRONLY | O_CREAT | O_NOFOLLOW | O_NONBLOCK);
+  ms_status status = part->descriptor >= 0 ? check_part(part, err) : fail_system(err, errno, path, "open");
+  if (status == MS_OK) {
+    part->reading = open_with(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
+    if (part->reading < 0) status = fail_system(err, errno, path, "open");
+  }
+  if (status != MS_OK) file_part_close(part);
+  return status;
+}
+
+ms_status file_part_write (file_part *part, const void *bytes, size_t count, uint64_t offset, ms_error *err) {
+  return write_all(part->path, part->descriptor, bytes, count, offset, err);
+}
+
+ms_status file_part_read (const file_part *part, void *out, size_t count, uint64_t offset, size_t *got, ms_error *err) {
+  *got = 0;
+  while (*got < count) {
+    ssize_t more = file_table.read_at(part->reading, (uint8_t *)out + *got, count - *got, (off_t)(offset + *got));
+    if (more < 0 && errno == EINTR) continue;
+    if (more < 0) return fail_system(err, errno, part->path, "read");
+    if (more == 0) return MS_OK;
+    *got += (size_t)more;
+  }
+  return MS_OK;
+}
+
+ms_status file_part_sync (file_part *part, ms_error *err) {
+  if (sync_retried(part->descriptor) != 0) return fail_system(err, errno, part->path, "sync");
+  (void)posix_fadvise(part->reading, 0, 0, POSIX_FADV_DONTNEED);
+  return MS_OK;
+}
+
+void file_part_close (file_part *part) {
+  if (part->path != NULL) {
+    close_quietly(part->descriptor);
+    close_quietly(part->reading);
+  }
+  memory_free(part->path);
+  *part = (file_part){ 0 };
+}
+
+ms_status file_move (const char *from, const char *to, ms_error *err) {
+  int folder = -1;
+  TRY(open_folder(to, &folder, err));
+  ms_status status = file_table.rename(from, to) == 0 ? MS_OK : fail_system(err, errno, to, "replace");
+  if (status == MS_OK) status = sync_folder(folder, to, err);
+  close_quietly(folder);
   return status;
 }
 

@@ -47,6 +47,9 @@ ms_status file_view_open (const char *path, ms_access access, file_view *view, m
 ms_status file_text_open (const char *path, size_t limit, file_view *view, ms_error *err);
 void file_view_close (file_view *view);             /* an empty view is allowed; leaves it empty */
 
+/* These bytes need not stay in memory: of a mapped file they are read again when they are looked at. */
+void file_view_forget (const file_view *view, const uint8_t *data, size_t bytes);
+
 /* MS_EIO "PATH: the file has changed ..." when size, time or inode at the path's descriptor differ. */
 ms_status file_view_check (const file_view *view, ms_error *err);
 
@@ -73,6 +76,27 @@ ms_status file_writer_write (file_writer *w, const void *bytes, size_t count, ui
 /* Puts the file in its place. After a failure the old file is where it was, but for a folder that cannot be synced. */
 ms_status file_writer_commit (file_writer *w, ms_error *err);
 void file_writer_close (file_writer *w);            /* removes what was not committed; {0} is allowed, leaves it {0} */
+
+/*
+** A file that is written in several goes, the last perhaps after the process was killed: opened again it holds what
+** was written, and what was not reads as zeros. One process at a time has it. It keeps its name until file_move.
+*/
+typedef struct file_part {
+  char *path;                    /* NULL: there is no file */
+  int descriptor, reading;
+} file_part;
+
+/* Makes the file, its owner's alone, unless it is there. MS_EBUSY: another process has it. */
+ms_status file_part_open (const char *path, file_part *part, ms_error *err);
+ms_status file_part_write (file_part *part, const void *bytes, size_t count, uint64_t offset, ms_error *err);
+/* *got < count: the file ends there. */
+ms_status file_part_read (const file_part *part, void *out, size_t count, uint64_t offset, size_t *got, ms_error *err);
+/* What was written is on the disk, and is read from there. */
+ms_status file_part_sync (file_part *part, ms_error *err);
+void file_part_close (file_part *part);             /* leaves the file; {0} is allowed, leaves it {0} */
+
+/* Gives a file or folder another name, lasting; what bears it, unless it is a folder with something in it, is replaced. */
+ms_status file_move (const char *from, const char *to, ms_error *err);
 
 /* {== Paths ====================================================================================== */
 

@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #include "../base/file.h"
 #include "../base/json.h"
@@ -485,4 +486,18 @@ const stored_tensor *checkpoint_at (const checkpoint *cp, size_t index) {
 ms_status checkpoint_check_unchanged (const checkpoint *cp, ms_error *err) {
   for (size_t i = 0; i < cp->view_count; i++) TRY(file_view_check(&cp->views[i], err));
   return MS_OK;
+}
+
+void checkpoint_forget (const checkpoint *cp, const uint8_t *data, size_t bytes) {
+  for (size_t i = 0; i < cp->view_count; i++) file_view_forget(&cp->views[i], data, bytes);
+}
+
+uint64_t checkpoint_identity (const checkpoint *cp) {
+  uint64_t hash = 0;
+  for (size_t i = 0; i < cp->view_count; i++) {
+    const file_view *view = &cp->views[i];
+    const uint64_t state[] = { view->bytes, (uint64_t)view->modified, view->device, view->inode };
+    hash = XXH64(state, sizeof state, hash);
+  }
+  return hash;
 }

@@ -35,4 +35,9 @@ const stored_tensor *checkpoint_at (const checkpoint *cp, size_t index);        
 /* MS_EIO when a file was changed in place since it was opened; replaced and unlinked files are no matter. */
 ms_status checkpoint_check_unchanged (const checkpoint *cp, ms_error *err);
 
+/* These bytes of a tensor need not stay in memory. */
+void checkpoint_forget (const checkpoint *cp, const uint8_t *data, size_t bytes);
+/* A hash over which files they are, their sizes and times: changes when one of them does. */
+uint64_t checkpoint_identity (const checkpoint *cp);
+
 #endif

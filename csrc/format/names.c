@@ -272,3 +272,34 @@ ms_status name_of_part (const tensor_name *fused, size_t part, size_t expert, ch
                         fused->fused->parts[part], fused->fused->leaf);
   return length < 0 || length >= NAME_LIMIT ? fail_long(fused->official, err) : MS_OK;
 }
+
+/* {== Names of GGUF files ======================================================================== */
+
+/* The first row is the usual spelling. */
+static const char *stem_of_official (const char *official, const alias *table, size_t rows) {
+  for (size_t i = 0; i < rows; i++)
+    if (strcmp(official, table[i].official) == 0) return table[i].stored;
+  return NULL;
+}
+
+/* `rest`: "w1.weight", below the expert's number. */
+static const char *stem_of_fused (const char *rest) {
+  for (size_t i = 0; i < ROWS(gguf_fused); i++)
+    if (starts_with(rest, gguf_fused[i].parts[0]) && strcmp(rest + strlen(gguf_fused[i].parts[0]), ".weight") == 0)
+      return gguf_fused[i].stored;
+  return NULL;
+}
+
+bool name_for_gguf (const char *official, char out[NAME_LIMIT]) {
+  const size_t block = numbered(official, "layers");
+  const char *rest = official + block, *stem;
+  const size_t expert = block == 0 ? 0 : numbered(rest, "ffn.experts");
+  if (expert != 0) stem = stem_of_fused(rest + expert);
+  else if (block != 0) stem = stem_of_official(rest, gguf_of_block, ROWS(gguf_of_block));
+  else stem = stem_of_official(rest, gguf_globals, ROWS(gguf_globals));
+  if (stem == NULL) return false;
+  const char *leaf = strchr(stem, '.') != NULL && strcmp(strrchr(stem, '.'), ".bias") == 0 ? "" : ".weight";
+  int length = block == 0 ? snprintf(out, NAME_LIMIT, "%s%s", stem, leaf)
+                          : snprintf(out, NAME_LIMIT, "blk.%.*s%s%s", (int)(block - 7), official + 7, stem, leaf);
+  return length > 0 && length < NAME_LIMIT;
+}

@@ -29,4 +29,10 @@ ms_status name_translate (const char *stored, tensor_name *out, ms_error *err);
 ms_status name_of_part (const tensor_name *fused, size_t part, size_t expert, char out[NAME_LIMIT],
                         ms_error *err);
 
+/*
+** The name that GGUF files give to an official one; the experts of a layer have one together, and so has each of their
+** parts. False: such files have no name for it.
+*/
+bool name_for_gguf (const char *official, char out[NAME_LIMIT]);
+
 #endif

@@ -96,6 +96,7 @@ void register_engine (lua_State *L);
 void register_session (lua_State *L);
 void register_logits (lua_State *L);
 void register_job (lua_State *L);
+void register_convert (lua_State *L);
 
 
 #endif

@@ -1,5 +1,6 @@
 /* moonseek.open, moonseek.probe and the engine: what a model is, what it costs, what has been done with it. */
 #include "options.h"
+#include "progress.h"
 #include "session.h"
 
 #include <string.h>
@@ -47,41 +48,8 @@ static int module_probe (lua_State *L) {
   return 1;
 }
 
-/*
-** The progress callback while an engine opens. The engine must not be left by a Lua error, so everything
-** that can raise runs inside `announce`, under lua_pcall; the first error is kept and raised after the open.
-*/
-typedef struct announcement {
-  lua_State *L;
-  int function, error;                       /* stack slots: the callback; its error, once `failed` */
-  int failed;
-  const char *phase;
-  uint64_t done, total;
-} announcement;
-
-static int announce (lua_State *L) {
-  const announcement *a = lua_touserdata(L, 2);
-  lua_settop(L, 1);
-  lua_pushstring(L, a->phase);
-  push_count(L, a->done);
-  push_count(L, a->total);
-  lua_call(L, 3, 0);
-  return 0;
-}
-
-/* Slot `function` - 1 holds announce itself: pushing a C function allocates in 5.1. */
 static void progress (void *user, const char *phase, uint64_t done, uint64_t total) {
-  announcement *a = user;
-  if (a->failed) return;
-  a->phase = phase;
-  a->done = done;
-  a->total = total;
-  lua_pushvalue(a->L, a->function - 1);
-  lua_pushvalue(a->L, a->function);
-  lua_pushlightuserdata(a->L, a);
-  if (lua_pcall(a->L, 2, 0, 0) == 0) return;
-  a->failed = 1;
-  lua_replace(a->L, a->error);
+  (void)tell_progress(user, phase, done, total);
 }
 
 enum { PATH, BACKEND, KERNELS, THREADS, NUMERICS, MMAP, CHECK, ON_PROGRESS, CACHE_HANDLE, OPEN_OPTIONS };
@@ -133,10 +101,7 @@ static int module_open (lua_State *L) {
   lua_settop(L, 1);
   int first = options_read(L, 1, &open_call, open_rows, OPEN_OPTIONS, &err);
   if (first == 0 || !apply_open_options(L, first, &options, &err)) return push_failure(L, &err);
-  lua_pushnil(L);                                              /* slot of a callback's error */
-  lua_pushcfunction(L, announce);
-  lua_pushvalue(L, first + ON_PROGRESS);
-  announcement news = { .L = L, .function = lua_gettop(L), .error = lua_gettop(L) - 2 };
+  announcement news = begin_progress(L, first + ON_PROGRESS);
   if (!lua_isnil(L, news.function)) {
     options.progress = progress;
     options.progress_user = &news;

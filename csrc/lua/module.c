@@ -72,6 +72,7 @@ int luaopen_moonseek_core (lua_State *L) {
   register_session(L);
   register_logits(L);
   register_job(L);
+  register_convert(L);
   register_host(L);
   return 1;
 }

@@ -207,6 +207,14 @@ static ms_status matrix (finder *f, const char *suffix, size_t rows, size_t colu
   return find(f, suffix, rows, columns, REQUIRED, w);
 }
 
+ms_status model_weight (model *m, const stored_tensor *stored, weight *out, ms_error *err) {
+  finder f = { .m = m, .err = err };
+  const encoding_rule *rule = rule_of(stored->type, stored->rank == 1);
+  const size_t last = stored->rank == 0 ? 1 : stored->shape[stored->rank - 1];
+  return find(&f, stored->name, stored->rank <= 1 ? 0 : rows_of(stored),
+              rule == NULL ? last : last * rule->values_a_element, REQUIRED, out);
+}
+
 /* {== Stages ===================================================================================== */
 
 /* 2.3: `which` is "hc_attn", "hc_ffn" or "hc_head"; the head has only the mix, no post and comb. */

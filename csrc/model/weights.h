@@ -38,6 +38,8 @@ typedef struct model {
 
 /* Opens a checkpoint folder. Errors name the tensor, what it is and what it should be. */
 ms_status model_open (const char *path, ms_access access, model **out, ms_error *err);
+/* A tensor in use, other than scales and hash tables, as a stage takes it. */
+ms_status model_weight (model *m, const stored_tensor *stored, weight *out, ms_error *err);
 void model_close (model *m);           /* NULL and half-built ones are allowed */
 
 /* Reads every weight in use and refuses NaN, Inf and undefined codes by tensor and index. */

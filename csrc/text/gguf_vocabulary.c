@@ -16,13 +16,13 @@ static const char model_key[] = "tokenizer.ggml.model", pre_key[] = "tokenizer.g
 static const char *const pre_tokenizers[] = { "joyai-llm", "deepseek-v3", "hunyuan-dense" };
 
 /* What a token's type says: whether it is asked for by name only. 0: no token of such a vocabulary. */
-enum { TYPES = 7 };
+enum { SPECIAL = 3, TYPES = 7 };
 typedef enum token_role { NO_TOKEN, TEXT, CONTROL } token_role;
 
 static const token_role roles[TYPES] = {
   [1] = TEXT,                    /* normal */
   [2] = TEXT,                    /* unknown */
-  [3] = CONTROL,                 /* control */
+  [SPECIAL] = CONTROL,           /* control */
   [4] = CONTROL,                 /* user-defined: the others of added_tokens */
   [5] = TEXT,                    /* unused: fills the vocabulary up, no merge leads there */
 };                               /* 6: a byte, of another kind of vocabulary */
@@ -58,11 +58,10 @@ static ms_status make_string (const metadata *keys, const char *key, size_t inde
   return *out == NULL ? fail_memory(err, string.bytes, key) : MS_OK;
 }
 
-static ms_status add_control (size_t id, json_t *text, vocabulary_parts *parts, ms_error *err) {
-  json_t *token = json_object(), *number = json_integer((json_int_t)id);
-  bool made = token != NULL && number != NULL && json_object_set(token, "content", text) == 0 &&
-              json_object_set(token, "id", number) == 0 && json_array_append(parts->added, token) == 0;
-  json_decref(number);
+static ms_status add_control (size_t id, int64_t type, json_t *text, vocabulary_parts *parts, ms_error *err) {
+  json_t *token = json_pack("{s:I, s:O, s:b, s:b, s:b, s:b, s:b}", "id", (json_int_t)id, "content", text, "single_word",
+                            0, "lstrip", 0, "rstrip", 0, "normalized", type != SPECIAL, "special", type == SPECIAL);
+  bool made = token != NULL && json_array_append(parts->added, token) == 0;
   json_decref(token);
   return made ? MS_OK : fail_memory(err, sizeof(json_t *), types_key);
 }
@@ -97,7 +96,7 @@ static ms_status read_tokens (const metadata *keys, vocabulary_parts *parts, ms_
                   id, (long long)type);
     TRY(make_string(keys, tokens_key, id, string, &text, err));
     ms_status status = add_token(keys, id, text, parts, err);
-    if (status == MS_OK && role == CONTROL) status = add_control(id, text, parts, err);
+    if (status == MS_OK && role == CONTROL) status = add_control(id, type, text, parts, err);
     json_decref(text);
     TRY(status);
   }

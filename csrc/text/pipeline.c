@@ -105,3 +105,40 @@ vocabulary_parts pipeline_parts (const json_t *file) {
                              .added = json_object_get(file, "added_tokens"), .vocab_name = "model.vocab",
                              .merges_name = "model.merges", .added_name = "added_tokens" };
 }
+
+/* {== Writing ==================================================================================== */
+
+/* Isolated pieces of the expression; NULL when memory runs out, as below. */
+static json_t *make_split (const char *expression) {
+  return json_pack("{s:s, s:{s:s}, s:s, s:b}", "type", "Split", "pattern", "Regex", expression, "behavior", "Isolated",
+                   "invert", 0);
+}
+
+static json_t *make_byte_level (void) {
+  return json_pack("{s:s, s:b, s:b, s:b}", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1, "use_regex",
+                   0);
+}
+
+static json_t *make_pre_tokenizer (void) {
+  json_t *steps = json_array();
+  int failed = steps == NULL;
+  for (size_t i = 0; i < EXPRESSIONS; i++) failed |= json_array_append_new(steps, make_split(expressions[i]));
+  failed |= json_array_append_new(steps, make_byte_level());
+  json_t *sequence = failed ? NULL : json_pack("{s:s, s:O}", "type", "Sequence", "pretokenizers", steps);
+  json_decref(steps);
+  return sequence;
+}
+
+static json_t *make_model (const vocabulary_parts *parts) {
+  return json_pack("{s:s, s:n, s:n, s:n, s:n, s:b, s:b, s:O, s:O}", "type", "BPE", "dropout", "unk_token",
+                   "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk", 0, "byte_fallback", 0, "vocab",
+                   parts->vocab, "merges", parts->merges);
+}
+
+json_t *pipeline_file (const vocabulary_parts *parts) {
+  /* `o` takes its value over, also on failure; a NULL makes json_pack fail. */
+  return json_pack("{s:s, s:n, s:n, s:O, s:n, s:o, s:n, s:{s:s, s:b, s:b, s:b}, s:o}", "version", "1.0", "truncation",
+                   "padding", "added_tokens", parts->added, "normalizer", "pre_tokenizer", make_pre_tokenizer(),
+                   "post_processor", "decoder", "type", "ByteLevel", "add_prefix_space", 0, "trim_offsets", 1,
+                   "use_regex", 0, "model", make_model(parts));
+}

@@ -62,6 +62,27 @@ return {
       returns = "ModelInfo",
       errors = { "EINVAL", "ENOENT", "EIO", "EFORMAT", "EUNSUPPORTED" },
       "What the header of a model says, without opening it." },
+    { "moonseek.convert",
+      options = {
+        { "source", "string", required = true, "the model, as `moonseek.open` takes it" },
+        { "target", "string", required = true, "a file that ends in `.gguf`, or a folder, which gets safetensors" },
+        { "experts", "string", default = "the same numbers",
+          "type of the routed experts; types are named in `docs/convert.md`" },
+        { "attention", "string", default = "the same numbers", "type of the matrices of attention and of the indexer's "
+          .. "query" },
+        { "shared", "string", default = "the same numbers", "type of the shared experts" },
+        { "head", "string", default = "the same numbers", "type of the output matrix" },
+        { "embedding", "string", default = "the same numbers", "type of the token embeddings" },
+        { "threads", "integer", from = 0, default = "one a physical core", "that encode, while the call lasts" },
+        { "overwrite", "boolean", default = "false", "a file that bears the target's name is replaced" },
+        { "on_progress", "fun(phase: string, done: integer, total: integer): boolean?",
+          "called with bytes of the target; false, or an error, stops the conversion, which the same call goes on "
+            .. "with. It cannot yield" },
+      },
+      returns = "true",
+      errors = { "EINVAL", "ENOENT", "EIO", "EFORMAT", "EUNSUPPORTED", "ENOSPC", "EBUSY", "ECANCELED" },
+      "Writes a model anew, in another container or with other types: safetensors and GGUF. What is written was read "
+        .. "back from the disk before it bears the target's name." },
     { "moonseek.version", returns = "Version", "What is loaded, and what this machine can run." },
     { "moonseek.tokenizer",
       arguments = { { "path", "string" } },

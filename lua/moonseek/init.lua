@@ -8,6 +8,7 @@ local moonseek = {
   open = core.open,
   attach = core.attach,
   cache = core.cache,
+  convert = core.convert,
   probe = core.probe,
   tokenizer = core.tokenizer,
   tokens = core.tokens,

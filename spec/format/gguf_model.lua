@@ -137,7 +137,7 @@ function model.name(official)
 end
 
 --- The bfloat16 of every FP8 code under a scale, and the two of every byte of FP4 codes, in tables made once.
-local e2m1 = { [0] = 0, 0.5, 1, 1.5, 2, 3, 4, 6 }
+local e2m1 = { [0] = 0.0, 0.5, 1, 1.5, 2, 3, 4, 6 }            -- floats: there is a -0
 
 local function bf16(value)
   local bits = gguf.float_bits(value, 8, 7)
@@ -146,7 +146,7 @@ end
 
 local function e4m3(code)
   local sign, exponent, mantissa = code >= 128 and -1 or 1, math.floor(code / 8) % 16, code % 8
-  if exponent == 0 then return sign * mantissa * 2 ^ -9 end
+  if exponent == 0 then return sign * (mantissa * 2 ^ -9) end
   return sign * (1 + mantissa / 8) * 2 ^ (exponent - 7)
 end
 

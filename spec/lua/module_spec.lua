@@ -109,8 +109,12 @@ local functions = {
     attach = { { 2 ^ 40, "" } },
     mock = { options = { answers = { {}, "table" }, answer = { function() end, "function" },
       choose = { function() end, "function" }, context = { 100, "" }, token_ms = { 5, "" } } },
-    open = { options = open_options, required = "path" },
-    cache = { options = { dir = { prefixes, "" }, budget = { 1, "" }, minimum = { 1, "" } }, required = "dir" },
+    open = { options = open_options, required = { "path" } },
+    cache = { options = { dir = { prefixes, "" }, budget = { 1, "" }, minimum = { 1, "" } }, required = { "dir" } },
+    convert = { options = { source = { tiny.path, "" }, target = { prefixes .. "/x.gguf", "" },
+      experts = { "bf16", "" }, attention = { "bf16", "" }, shared = { "bf16", "" }, head = { "bf16", "" }, embedding = { "bf16", "" },
+      threads = { 1, "" }, overwrite = { true, "boolean" }, on_progress = { function() end, "function" } },
+      required = { "source", "target" } },
     probe = { { tiny.path } },
     tokenizer = { { tiny.path } },
     tokens = { { { 1, 2 }, tokens_accepts } },
@@ -227,7 +231,9 @@ describe("L01: a wrong argument", function()
             local accepts = set(row[2])
             for kind, value in pairs(values) do
               local given = { [option] = value }
-              if spec.required then given[spec.required] = given[spec.required] or spec.options[spec.required][1] end
+              for _, needed in ipairs(spec.required or {}) do
+                given[needed] = given[needed] or spec.options[needed][1]
+              end
               if kind ~= "nil" and not accepts[kind] then check_refused(option .. " " .. kind, call(given)) end
             end
           end
@@ -240,7 +246,7 @@ describe("L01: a wrong argument", function()
           assert.matches("treads", message, 1, true)
           assert.is_false((call { 1 }))
           assert.is_false((call { [{}] = 1 }))
-          if spec.required then assert.matches(spec.required, select(2, call {}), 1, true) end
+          if spec.required then assert.matches(spec.required[1], select(2, call {}), 1, true) end
         end)
       end
     end

@@ -1,0 +1,96 @@
+--- moonseek.convert: the same model in another container. What is computed is what says that it is the same.
+local support = require "spec.support"
+local files = require "spec.format.files"
+local model = require "spec.format.gguf_model"
+local moonseek = require "moonseek"
+local internals = support.internals()
+
+local folder, count
+
+before_each(function()
+  folder, count = support.temporary_folder(), 0
+end)
+after_each(function() support.remove(folder) end)
+
+local function new_path(ending)
+  count = count + 1
+  return ("%s/%d%s"):format(folder, count, ending or "")
+end
+
+--- A conversion that succeeds; its target.
+local function converted(source, ending, options)
+  local all = { source = source, target = new_path(ending), threads = 1 }
+  for name, value in pairs(options or {}) do all[name] = value end
+  assert(moonseek.convert(all))
+  return all.target
+end
+
+local function logits(path, numerics, tokens)
+  return assert(internals.logits({ path = path, numerics = numerics }, support.oracle_tokens(tokens), 64))
+end
+
+--- How many tensors have a type, as the engine reads the file.
+local function types(path)
+  local numbers = {}
+  for name, of_type in pairs(assert(moonseek.probe(path)).types) do numbers[name] = of_type.tensors end
+  return numbers
+end
+
+--- Tensors of a folder in one shard, by official name.
+local function tensors(path)
+  return support.tensors(path .. "/model.safetensors")
+end
+
+--- Both hold the same tensors: names, types, shapes and bytes.
+local function assert_same(expected, got)
+  for name, tensor in pairs(expected) do
+    assert(got[name], name .. " is missing")
+    assert.same({ tensor.type, tensor.shape }, { got[name].type, got[name].shape }, name)
+    assert.is_true(tensor.bytes == got[name].bytes, name)
+  end
+  for name in pairs(got) do assert(expected[name], name .. " is new") end
+end
+
+describe("without options", function()
+  it("a GGUF file computes the bits of the official checkpoint, and of the same numbers in exact", function()
+    for name, tokens in pairs { tiny = "129", tinystage = "stage" } do
+      local official = "spec/oracle/" .. name
+      local path = converted(official, ".gguf")
+      assert.is_true(logits(path, "reference", tokens) == logits(official, "reference", tokens), name)
+      support.write_file(folder .. "/model.safetensors", files.encode(model.entries(name)))
+      support.write_file(folder .. "/config.json", support.read_file(official .. "/config.json"))
+      assert.is_true(logits(path, "exact", tokens) == logits(folder, "exact", tokens), name)
+    end
+  end)
+
+  it("FP4 experts come back from MXFP4 bit for bit, FP8 as the BF16 of the same numbers, all else as it was", function()
+    local official, expected = support.oracle("tiny/model.safetensors"), {}
+    for _, entry in ipairs(model.entries("tiny")) do expected[entry.name] = entry end
+    for name, tensor in pairs(official) do
+      if name:find("%.experts%.") then expected[name] = tensor end
+    end
+    for _, tensor in pairs(expected) do
+      if tensor.type == "BF16" and #tensor.shape == 1 then       -- vectors are float32 in GGUF files
+        tensor.type, tensor.bytes = "F32", tensor.bytes:gsub("..", "\0\0%0")
+      end
+    end
+    local back = converted(converted("spec/oracle/tiny", ".gguf"))
+    assert_same(expected, tensors(back))
+    assert.is_true(logits(back, "reference", "129") == logits("spec/oracle/tiny", "reference", "129"))
+  end)
+
+  it("a checkpoint is copied tensor by tensor, whatever its shards and spellings were", function()
+    local copy = converted("spec/oracle/tiny")
+    assert_same(support.oracle("tiny/model.safetensors"), tensors(copy))
+    assert.is_true(logits(copy, "fast", "129") == logits("spec/oracle/tiny", "fast", "129"))
+    local from_shards = converted("spec/oracle/tinypro")
+    assert.is_true(logits(from_shards, "fast", "129") == logits("spec/oracle/tinypro", "fast", "129"))
+  end)
+
+  it("a GGUF file is copied: the same key/values and bytes, block types as they are", function()
+    local q8 = converted("spec/oracle/tiny", ".gguf", { attention = "q8_0", shared = "q8_0" })
+    local copy = converted(q8, ".gguf")
+    assert.is_true(support.read_file(q8) == support.read_file(copy))
+    assert.equal(6 * 5 + 2 + 6 * 3, types(copy).Q8_0)          -- two of the six layers have an indexer
+  end)
+end)
