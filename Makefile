@@ -185,7 +185,7 @@ bench-million: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/million.lua
 
-##  make bench-kernels   products of every stored type with one row: GB of weights a second of CPU time (a minute)
+##  make bench-kernels   products of every stored type with one row and with several, by CPU time (minutes)
 .PHONY: bench-kernels
 bench-kernels: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules

@@ -8,6 +8,7 @@
 -- mxfp4  MXFP4                 Q8_0             3                                12 GB
 -- iq2    IQ2_XXS, down Q2_K    Q8_0             4                                9 GB
 -- l4     as iq2                Q8_0             4, and there are no others       9 GB
+package.path = "./bench/?.lua;" .. package.path
 local release = require "release"
 
 local flash_gguf = {}

@@ -1,13 +1,15 @@
---- Products of every stored type with one row of activations: GB of weights a second of one thread's CPU time, from a
--- matrix 4096 x 4096 whose copies fill more than any cache. `make bench-kernels`, or kernels.lua [ROWS] [TYPE] [LEVEL].
+--- Products of every stored type, by one thread's CPU time, with a matrix 4096 x 4096 whose copies fill more than any
+-- cache: GB of weights a second with one row of activations, and multiplications a nanosecond with one row or several.
+-- `make bench-kernels`, or kernels.lua [ROWS,ROWS ..] [TYPE] [LEVEL].
 -- The types' blocks are the oracle's random ones (MXFP4's with a usual scale, or denormal sums would be measured). FP4
 -- and types with integer products take int8 activations, as `fast` does; the others float32.
 package.path = "./?.lua;" .. package.path
 local support = require "spec.support"
 local internals = support.internals()
 
-local rows, only, only_level = tonumber(arg[1]) or 1, arg[2], arg[3]
-local size, least_bytes, passes = 4096, 256e6, 5
+local rows, only, only_level = {}, arg[2], arg[3]
+for count in (arg[1] or "1,4,8,12,32,256"):gmatch("%d+") do rows[#rows + 1] = tonumber(count) end
+local size, least_bytes, passes = 4096, 256e6, 3
 local integer = {}
 for _, name in ipairs { "FP4", "Q8_0", "MXFP4", "Q4_0", "IQ4_NL", "Q4_K", "Q2_K", "IQ2_XXS" } do
   integer[name] = true
@@ -40,17 +42,21 @@ for _, name in ipairs { "Q8_0", "MXFP4", "Q4_K", "Q2_K", "IQ2_XXS", "Q4_0", "Q4_
   types[#types + 1] = { name, weight_of(name, bytes, sample) }
 end
 
-print(("| type, %d row%s | level | bits a weight | GB/s | weights/ns |"):format(rows, rows == 1 and "" or "s"))
-print("|---|---|---|---|---|")
+print("| type | level | bits a weight | GB/s, 1 row | products/ns, rows: " .. table.concat(rows, " | ") .. " |")
+print(("|---"):rep(4 + #rows) .. "|")
 for _, entry in ipairs(types) do
   local name, w = entry[1], entry[2]
   local bytes = #w.bytes + (w.scales and #w.scales or 0)
   for _, level in ipairs(internals.kernel_levels()) do
     if (not only or only == name) and (level == only_level or not only_level and level ~= "scalar") then
-      local count = math.ceil(least_bytes / bytes / rows)
-      local seconds = internals.kernel_speed(level, w, count, rows, passes, integer[name])
-      print(("| %s | %s | %.2f | %.1f | %.1f |"):format(name, level, bytes * 8 / size / size,
-        bytes * count / seconds / 1e9, size * size * count * rows / seconds / 1e9))
+      local line = { name, level, ("%.2f"):format(bytes * 8 / size / size), "" }
+      for _, some in ipairs(rows) do
+        local count = math.ceil(least_bytes / bytes / some)
+        local seconds = internals.kernel_speed(level, w, count, some, passes, integer[name])
+        if some == 1 then line[4] = ("%.1f"):format(bytes * count / seconds / 1e9) end
+        line[#line + 1] = ("%.1f"):format(size * size * count * some / seconds / 1e9)
+      end
+      print("| " .. table.concat(line, " | ") .. " |")
     end
   end
 end

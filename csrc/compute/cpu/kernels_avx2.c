@@ -8,7 +8,7 @@
 #define LEVEL cpu_kernels_avx2
 #define LEVEL_NAME "avx2"
 
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1 };
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 3, TILE_ROWS_LEAST = 4 };
 
 typedef struct lanes { __m256 a, b; } lanes;   /* 0 .. 7, 8 .. 15 */
 
@@ -144,7 +144,7 @@ ALWAYS_INLINE lanes lanes_e8m0 (const uint8_t *codes) {
 
 /* Two blocks a register. */
 typedef struct quad { __m256i even_a, odd_a, even_b, odd_b; } int8_quad, fp4_quad;
-typedef struct two_halves { __m256i a, b; } int8_pair, fp4_pair, four_sums;
+typedef struct two_halves { __m256i a, b; } fp4_pair, four_sums;
 
 ALWAYS_INLINE __m256i fp4_shifted (__m256i codes) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_setr_epi8(FP4_SHIFTED)), codes);
@@ -279,17 +279,68 @@ ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
   return sums_zero();
 }
 
-/* 2 * 15 * 127 fits the sixteen bits between the steps. */
+/* 2 * 45 * 127 fits the sixteen bits between the steps. */
 ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
-  (void)start;
-  return (int_lanes){ dot_of_8(w.a, x.a), dot_of_8(w.b, x.b) };
+  return (int_lanes){ _mm256_add_epi32(start.a, dot_of_8(w.a, x.a)), _mm256_add_epi32(start.b, dot_of_8(w.b, x.b)) };
 }
 
 /* The sign goes to x, for one operand is unsigned: 2 * 128 * 127 fits, too. */
 ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) {
-  (void)start;
-  return (int_lanes){ dot_of_8(_mm256_abs_epi8(w.a), _mm256_sign_epi8(x.a, w.a)),
-                      dot_of_8(_mm256_abs_epi8(w.b), _mm256_sign_epi8(x.b, w.b)) };
+  return dot_plain(start, (byte_lanes){ _mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b) },
+                   (byte_lanes){ _mm256_sign_epi8(x.a, w.a), _mm256_sign_epi8(x.b, w.b) });
+}
+
+ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
+  (void)two;
+  return sums_zero();
+}
+
+ALWAYS_INLINE byte_lanes codes_repeat (const int8_t *four) {
+  const __m256i all = _mm256_set1_epi32((int)load_u32((const void *)four));
+  return (byte_lanes){ all, all };
+}
+
+ALWAYS_INLINE int_lanes sums_of_pairs (const uint32_t *w, const int16_t *two) {
+  const __m256i all = _mm256_set1_epi32((int)load_u32((const void *)two));
+  return (int_lanes){ _mm256_madd_epi16(load_32(w), all), _mm256_madd_epi16(load_32(w + 8), all) };
+}
+
+ALWAYS_INLINE __m256i load_two (const uint8_t *low, const uint8_t *high) {
+  return _mm256_inserti128_si256(_mm256_castsi128_si256(load_16(low)), load_16(high), 1);
+}
+
+/* Sixteen bytes of eight rows. */
+ALWAYS_INLINE void turn_eight (const uint8_t *const *rows, size_t at, __m256i *words) {
+  __m256i two[4];                            /* rows j, 4 + j */
+  UNROLL for (int j = 0; j < 4; j++) two[j] = load_two(rows[j] + at, rows[4 + j] + at);
+  const __m256i a = _mm256_unpacklo_epi32(two[0], two[1]), b = _mm256_unpacklo_epi32(two[2], two[3]);
+  const __m256i c = _mm256_unpackhi_epi32(two[0], two[1]), d = _mm256_unpackhi_epi32(two[2], two[3]);
+  words[0] = _mm256_unpacklo_epi64(a, b);
+  words[1] = _mm256_unpackhi_epi64(a, b);
+  words[2] = _mm256_unpacklo_epi64(c, d);
+  words[3] = _mm256_unpackhi_epi64(c, d);
+}
+
+ALWAYS_INLINE void codes_turn (const uint8_t *const *rows, size_t at, byte_lanes *words) {
+  __m256i low[4], high[4];
+  turn_eight(rows, at, low);
+  turn_eight(rows + 8, at, high);
+  UNROLL for (int i = 0; i < 4; i++) words[i] = (byte_lanes){ low[i], high[i] };
+}
+
+ALWAYS_INLINE byte_lanes codes_bits (byte_lanes w, int shift, int mask) {
+  const __m256i bits = _mm256_set1_epi8((char)mask);
+  return (byte_lanes){ _mm256_and_si256(_mm256_srli_epi16(w.a, shift), bits),
+                       _mm256_and_si256(_mm256_srli_epi16(w.b, shift), bits) };
+}
+
+ALWAYS_INLINE byte_lanes codes_table (const int8_t *sixteen) {
+  const __m256i all = _mm256_broadcastsi128_si256(load_16(sixteen));
+  return (byte_lanes){ all, all };
+}
+
+ALWAYS_INLINE byte_lanes codes_chosen (byte_lanes table, byte_lanes i) {
+  return (byte_lanes){ _mm256_shuffle_epi8(table.a, i.a), _mm256_shuffle_epi8(table.b, i.b) };
 }
 
 ALWAYS_INLINE __m256i reduce_8 (__m256i a, __m256i b, __m256i c, __m256i d) {
@@ -360,30 +411,28 @@ ALWAYS_INLINE __m256 e8m0_half_of_8 (__m128i codes) {
   return _mm256_castsi256_ps(_mm256_blendv_epi8(denormal, normal, large));
 }
 
-ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
-  const __m128i sixteen = gather_quads(rows, first, stride);
+ALWAYS_INLINE lanes e8m0_halves (__m128i sixteen) {
   return (lanes){ e8m0_half_of_8(sixteen), e8m0_half_of_8(_mm_srli_si128(sixteen, 8)) };
 }
+
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
+  return e8m0_halves(gather_quads(rows, first, stride));
+}
+
+ALWAYS_INLINE lanes lanes_e8m0_halves (const uint8_t *sixteen) { return e8m0_halves(load_16(sixteen)); }
 
 ALWAYS_INLINE void lanes_join_quads (lanes x, float *out) {
   const __m256 two = _mm256_add_ps(x.a, x.b);
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1)));
 }
 
-/* {== Keys of the indexer ========================================================================= */
-
-/* A lane is a key, four of its values a step. */
-ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
-  int32_t bits;
-  memcpy(&bits, four, sizeof bits);
-  return (int8_pair){ _mm256_set1_epi32(bits), _mm256_set1_epi32(bits) };
-}
+/* {== Keys of the indexer: a lane is a key, four of its values a step ============================= */
 
 ALWAYS_INLINE four_sums four_sums_start (int32_t value) {
   return (four_sums){ _mm256_set1_epi32(value), _mm256_set1_epi32(value) };
 }
 
-ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, int8_pair x) {
+ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, byte_lanes x) {
   return (four_sums){ _mm256_add_epi32(sums.a, dot_of_8(w.a, x.a)),
                       _mm256_add_epi32(sums.b, dot_of_8(w.b, x.b)) };
 }

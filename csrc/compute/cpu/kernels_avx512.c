@@ -8,7 +8,7 @@
 #define LEVEL cpu_kernels_avx512
 #define LEVEL_NAME "avx512"
 
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 4, ROWS_MANY = 4, ROWS_INT8 = 4 };
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 4, ROWS_MANY = 4, ROWS_INT8 = 4, ROWS_MULTIPLIED = 8, TILE_ROWS_LEAST = 2 };
 
 typedef __m512 lanes;
 
@@ -107,7 +107,7 @@ ALWAYS_INLINE lanes lanes_e8m0 (const uint8_t *codes) {
 /* {== Integer products =========================================================================== */
 
 typedef struct quad { __m512i even, odd; } int8_quad, fp4_quad;
-typedef __m512i int8_pair, fp4_pair, four_sums;
+typedef __m512i fp4_pair, four_sums;
 
 ALWAYS_INLINE __m512i fp4_shifted (__m512i codes) {
   return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(_mm_setr_epi8(FP4_SHIFTED)), codes);
@@ -234,6 +234,42 @@ ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) 
 
 ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) { return dot_plain(start, w, x); }
 
+ALWAYS_INLINE __m512i repeat_word (const void *word) { return _mm512_set1_epi32((int)load_u32(word)); }
+
+ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
+  return _mm512_madd_epi16(repeat_word(two), _mm512_set1_epi16(-128));
+}
+
+ALWAYS_INLINE byte_lanes codes_repeat (const int8_t *four) { return repeat_word(four); }
+
+ALWAYS_INLINE int_lanes sums_of_pairs (const uint32_t *w, const int16_t *two) {
+  return _mm512_madd_epi16(_mm512_loadu_si512(w), repeat_word(two));
+}
+
+ALWAYS_INLINE void codes_turn (const uint8_t *const *rows, size_t at, byte_lanes *words) {
+  __m512i four[4];                           /* rows j, 4 + j, 8 + j, 12 + j */
+  UNROLL for (int j = 0; j < 4; j++) {
+    four[j] = _mm512_castsi128_si512(load_16(rows[j] + at));
+    four[j] = _mm512_inserti32x4(four[j], load_16(rows[4 + j] + at), 1);
+    four[j] = _mm512_inserti32x4(four[j], load_16(rows[8 + j] + at), 2);
+    four[j] = _mm512_inserti32x4(four[j], load_16(rows[12 + j] + at), 3);
+  }
+  const __m512i a = _mm512_unpacklo_epi32(four[0], four[1]), b = _mm512_unpacklo_epi32(four[2], four[3]);
+  const __m512i c = _mm512_unpackhi_epi32(four[0], four[1]), d = _mm512_unpackhi_epi32(four[2], four[3]);
+  words[0] = _mm512_unpacklo_epi64(a, b);
+  words[1] = _mm512_unpackhi_epi64(a, b);
+  words[2] = _mm512_unpacklo_epi64(c, d);
+  words[3] = _mm512_unpackhi_epi64(c, d);
+}
+
+ALWAYS_INLINE byte_lanes codes_bits (byte_lanes w, int shift, int mask) {
+  return _mm512_and_si512(_mm512_srl_epi16(w, _mm_cvtsi32_si128(shift)), _mm512_set1_epi8((char)mask));
+}
+
+ALWAYS_INLINE byte_lanes codes_table (const int8_t *sixteen) { return _mm512_broadcast_i32x4(load_16(sixteen)); }
+
+ALWAYS_INLINE byte_lanes codes_chosen (byte_lanes table, byte_lanes i) { return _mm512_shuffle_epi8(table, i); }
+
 ALWAYS_INLINE int_lanes sums_reduce (int_lanes a, int_lanes b, int_lanes c, int_lanes d) {
   const __m512i ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
   const __m512i cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
@@ -278,31 +314,30 @@ ALWAYS_INLINE lanes lanes_halves (const uint8_t *const *rows, size_t at) {
   return _mm512_broadcast_f32x4(four_halves(rows, at));
 }
 
-ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
-  const __m512i wide = _mm512_cvtepu8_epi32(gather_quads(rows, first, stride));
+ALWAYS_INLINE lanes e8m0_halves (__m128i codes) {
+  const __m512i wide = _mm512_cvtepu8_epi32(codes);
   const __m512i denormal = _mm512_sllv_epi32(_mm512_set1_epi32(0x00200000), wide);
   const __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(wide, _mm512_set1_epi32(1)), 23);
   const __mmask16 small = _mm512_cmplt_epi32_mask(wide, _mm512_set1_epi32(2));
   return _mm512_castsi512_ps(_mm512_mask_mov_epi32(normal, small, denormal));
 }
 
+ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
+  return e8m0_halves(gather_quads(rows, first, stride));
+}
+
+ALWAYS_INLINE lanes lanes_e8m0_halves (const uint8_t *sixteen) { return e8m0_halves(load_16(sixteen)); }
+
 ALWAYS_INLINE void lanes_join_quads (lanes a, float *out) {
   const __m256 two = _mm256_add_ps(_mm512_castps512_ps256(a), _mm512_extractf32x8_ps(a, 1));
   _mm_storeu_ps(out, _mm_add_ps(_mm256_castps256_ps128(two), _mm256_extractf128_ps(two, 1)));
 }
 
-/* {== Keys of the indexer ========================================================================= */
-
-/* A lane is a key, four of its values a step. */
-ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
-  int32_t bits;
-  memcpy(&bits, four, sizeof bits);
-  return _mm512_set1_epi32(bits);
-}
+/* {== Keys of the indexer: a lane is a key, four of its values a step ============================= */
 
 ALWAYS_INLINE four_sums four_sums_start (int32_t value) { return _mm512_set1_epi32(value); }
 
-ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, int8_pair x) {
+ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, byte_lanes x) {
   return _mm512_dpbusd_epi32(sums, w, x);
 }
 

@@ -9,6 +9,7 @@
 #include "kernels_product.h"
 #include "kernels_blocks.h"
 #include "kernels_int8.h"
+#include "kernels_tile.h"
 #include "kernels_elements.h"
 #include "kernels_index.h"
 

@@ -19,7 +19,7 @@ ALWAYS_INLINE void index_block (const uint8_t *codes, const uint8_t *scales, con
     const fp4_pair keys = fp4_load_pair(codes + step * CPU_LANES * STEP / 2);
     UNROLL for (int r = 0; r < m; r++) {
       const int8_t *values = q->codes + (query + (size_t)r) * q->width + block * CPU_BLOCK + step * STEP;
-      products[r] = four_sums_add(products[r], keys, int8_repeat(values));
+      products[r] = four_sums_add(products[r], keys, codes_repeat(values));
     }
   }
   const lanes scale = lanes_mul(lanes_e8m0(scales), lanes_set(0.5f));

@@ -1,6 +1,6 @@
 /*
-** Products of integer-coded blocks with int8 activations, for one level: included by kernels_body.h. The order of
-** a sum is that of kernels.h: lane 4 k + j holds output j of four at once and the blocks k, k + 4, k + 8 ..
+** Products of integer-coded blocks with a row of int8 activations, for one level: included by kernels_body.h (several
+** rows are kernels_tile.h's). The order of a sum is that of kernels.h: lane 4 k + j holds output j of four at once and the blocks k, k + 4, k + 8 ..
 ** A level supplies byte_lanes (64 consecutive values, two blocks), int_lanes (sixteen int32) and the steps between:
 **   dot      16 sums of four products: of half block h of the two those at 4 h ..
 **   reduce   the dots of four outputs -> one sum a half block h and output j, at 4 h + j
@@ -27,13 +27,6 @@ typedef lanes quad_scales (const uint8_t *const *block, const int8_prepared *pre
 
 /* What a type subtracts: nothing, a min a block, or a min a half block; these halves have scales of their own, too. */
 typedef enum min_kind { MIN_NONE, MIN_BLOCK, MIN_HALF } min_kind;
-
-/* m rows of a superblock of activations. */
-typedef struct int8_superblock {
-  const int8_t *codes[ROWS_INT8];
-  const float *scales[ROWS_INT8];        /* a block */
-  const int16_t *sums[ROWS_INT8];        /* a half block */
-} int8_superblock;
 
 /* {== The types =================================================================================== */
 
@@ -63,12 +56,16 @@ ALWAYS_INLINE lanes scales_q8_0 (const uint8_t *const *block, const int8_prepare
   return first_halves(block, quad, sizeof(q8_0_block));
 }
 
+/* What the nibbles of a type stand for. */
+static const int8_t q4_0_values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7 };
+static const int8_t iq4_nl_values[16] = { IQ4_VALUES };
+static const int8_t mxfp4_values[16] = { FP4_DOUBLED };
+
 ALWAYS_INLINE byte_lanes unpack_q4_0 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
-  static const int8_t values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7 };
   const q4_0_block *b = (const void *)block;
   (void)prepared;
   (void)j;
-  return codes_signed(codes_lookup(values, b[2 * p].q, b[2 * p + 1].q));
+  return codes_signed(codes_lookup(q4_0_values, b[2 * p].q, b[2 * p + 1].q));
 }
 
 ALWAYS_INLINE lanes scales_q4_0 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
@@ -77,19 +74,17 @@ ALWAYS_INLINE lanes scales_q4_0 (const uint8_t *const *block, const int8_prepare
 }
 
 ALWAYS_INLINE byte_lanes unpack_iq4_nl (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
-  static const int8_t values[16] = { IQ4_VALUES };
   const iq4_nl_block *b = (const void *)block;
   (void)prepared;
   (void)j;
-  return codes_signed(codes_lookup(values, b[2 * p].q, b[2 * p + 1].q));
+  return codes_signed(codes_lookup(iq4_nl_values, b[2 * p].q, b[2 * p + 1].q));
 }
 
 ALWAYS_INLINE byte_lanes unpack_mxfp4 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
-  static const int8_t values[16] = { FP4_DOUBLED };
   const mxfp4_block *b = (const void *)block;
   (void)prepared;
   (void)j;
-  return codes_signed(codes_lookup(values, b[2 * p].q, b[2 * p + 1].q));
+  return codes_signed(codes_lookup(mxfp4_values, b[2 * p].q, b[2 * p + 1].q));
 }
 
 ALWAYS_INLINE lanes scales_mxfp4 (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
@@ -171,128 +166,105 @@ ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, const int8_prep
 
 /* {== A superblock ================================================================================ */
 
-ALWAYS_INLINE void int8_add_superblock (const uint8_t *const *block, const int8_superblock *x, lanes *acc, const int m,
-                                        prepare_superblock *prepare, unpack_pair *unpack, quad_scales *scales,
-                                        const int is_signed, const min_kind mins) {
+/* Adds the superblock of four outputs, times the one that begins at x, to their sums. */
+ALWAYS_INLINE lanes int8_add_superblock (const uint8_t *const *block, const cpu_int8_rows *x, lanes sum,
+                                         prepare_superblock *prepare, unpack_pair *unpack, quad_scales *scales,
+                                         const int is_signed, const min_kind mins) {
   int8_prepared prepared;
   prepare(block, &prepared);
   UNROLL for (size_t quad = 0; quad < SUPERBLOCK_BLOCKS / 4; quad++) {
-    int_lanes products[ROWS_INT8][2], excess[ROWS_INT8][2];
+    int_lanes products[2], excess[2];
     UNROLL for (size_t pair = 0; pair < 2; pair++) {
       const size_t p = 2 * quad + pair;
-      byte_lanes w[OUTPUTS_INT8];
-      UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) w[j] = unpack(block[j], &prepared, j, p);
-      UNROLL for (int r = 0; r < m; r++) {
-        const byte_lanes xi = codes_load(x->codes[r] + 64 * p);
-        const int_lanes start = is_signed ? dot_start(xi) : sums_zero();
-        products[r][pair] = is_signed ? sums_reduce(dot_signed(start, w[0], xi), dot_signed(start, w[1], xi),
-                                                    dot_signed(start, w[2], xi), dot_signed(start, w[3], xi))
-                                      : sums_reduce(dot_plain(start, w[0], xi), dot_plain(start, w[1], xi),
-                                                    dot_plain(start, w[2], xi), dot_plain(start, w[3], xi));
-        if (mins == MIN_HALF) {
-          products[r][pair] = sums_mul(products[r][pair], sums_bytes(prepared.scales + 16 * p));
-          excess[r][pair] = sums_mul(sums_bytes(prepared.mins + 16 * p), sums_of_halves(x->sums[r] + 4 * p));
-        }
+      const byte_lanes xi = codes_load(x->codes + 64 * p);
+      const int_lanes start = is_signed ? dot_start(xi) : sums_zero();
+      int_lanes dots[OUTPUTS_INT8];
+      UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) {
+        const byte_lanes w = unpack(block[j], &prepared, j, p);
+        dots[j] = is_signed ? dot_signed(start, w, xi) : dot_plain(start, w, xi);
+      }
+      products[pair] = sums_reduce(dots[0], dots[1], dots[2], dots[3]);
+      if (mins == MIN_HALF) {
+        products[pair] = sums_mul(products[pair], sums_bytes(prepared.scales + 16 * p));
+        excess[pair] = sums_mul(sums_bytes(prepared.mins + 16 * p), sums_of_halves(x->sums + 4 * p));
       }
     }
-    const lanes by = scales(block, &prepared, quad);
-    UNROLL for (int r = 0; r < m; r++) {
-      const lanes x_scale = lanes_quads(x->scales[r] + 4 * quad);
-      acc[r] = lanes_fma(sums_lanes(sums_fold(products[r][0], products[r][1])), lanes_mul(by, x_scale), acc[r]);
-      if (mins == MIN_NONE) continue;
-      const int_lanes least = mins == MIN_HALF ? sums_fold(excess[r][0], excess[r][1])
-                                          : sums_mul(sums_bytes(prepared.mins + 16 * quad),
-                                                     sums_of_blocks(x->sums[r] + 8 * quad));
-      acc[r] = lanes_fma(sums_lanes(least), lanes_mul(prepared.minus_m, x_scale), acc[r]);
-    }
+    const lanes by = scales(block, &prepared, quad), x_scale = lanes_quads(x->scales + 4 * quad);
+    sum = lanes_fma(sums_lanes(sums_fold(products[0], products[1])), lanes_mul(by, x_scale), sum);
+    if (mins == MIN_NONE) continue;
+    const int_lanes least = mins == MIN_HALF ? sums_fold(excess[0], excess[1])
+                                             : sums_mul(sums_bytes(prepared.mins + 16 * quad),
+                                                        sums_of_blocks(x->sums + 8 * quad));
+    sum = lanes_fma(sums_lanes(least), lanes_mul(prepared.minus_m, x_scale), sum);
   }
+  return sum;
 }
 
-/* {== Rows ======================================================================================== */
+/* {== A row ======================================================================================= */
 
 enum { LARGEST_SUPERBLOCK = SUPERBLOCK_BLOCKS * sizeof(q8_0_block) };
 
-/* The last blocks of a row as a superblock that ends in zeros. */
-typedef struct int8_last {
-  uint8_t blocks[OUTPUTS_INT8][LARGEST_SUPERBLOCK];
-  int8_t codes[ROWS_INT8][SUPERBLOCK];
-  float scales[ROWS_INT8][SUPERBLOCK_BLOCKS];
-  int16_t sums[ROWS_INT8][2 * SUPERBLOCK_BLOCKS];
-} int8_last;
-
-/* Four outputs of m rows of x from x_row on, `bytes` a superblock; block[j] begins output j, n of them are wanted. */
-ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, const cpu_int8_rows *x, size_t x_row,
-                                      const int m, float *out, size_t out_stride, const size_t bytes,
-                                      prepare_superblock *prepare, unpack_pair *unpack, quad_scales *scales,
-                                      const int is_signed, const min_kind mins) {
-  const size_t columns = w->columns, whole = columns / SUPERBLOCK, rest = columns % SUPERBLOCK;
-  const size_t rest_bytes = bytes / SUPERBLOCK_BLOCKS * (rest / CPU_BLOCK), row_bytes = whole * bytes + rest_bytes;
-  const uint8_t *block[OUTPUTS_INT8];
-  int8_superblock xs;
-  lanes acc[ROWS_INT8];
-  UNROLL for (size_t j = 0; j < OUTPUTS_INT8; j++) block[j] = w->data + (row + (j < n ? j : n - 1)) * row_bytes;
-  UNROLL for (int r = 0; r < m; r++) {
-    const size_t at = x_row + (size_t)r;
-    xs.codes[r] = x->codes + at * x->columns;
-    xs.scales[r] = x->scales + at * (x->columns / CPU_BLOCK);
-    xs.sums[r] = x->sums + at * (x->columns / CPU_HALF_BLOCK);
-    acc[r] = lanes_set(0.0f);
-  }
-  for (size_t s = 0; s < whole; s++) {
-    UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
-      for (size_t line = 0; line < bytes; line += 64) prefetch(block[j] + OUTPUTS_INT8 * row_bytes + line);
-    int8_add_superblock(block, &xs, acc, m, prepare, unpack, scales, is_signed, mins);
-    UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) block[j] += bytes;
-    UNROLL for (int r = 0; r < m; r++) {
-      xs.codes[r] += SUPERBLOCK;
-      xs.scales[r] += SUPERBLOCK_BLOCKS;
-      xs.sums[r] += 2 * SUPERBLOCK_BLOCKS;
-    }
-  }
-  if (rest != 0) {
-    int8_last last;
-    memset(&last, 0, sizeof last);
-    UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) block[j] = memcpy(last.blocks[j], block[j], rest_bytes);
-    UNROLL for (int r = 0; r < m; r++) {
-      xs.codes[r] = memcpy(last.codes[r], xs.codes[r], rest);
-      xs.scales[r] = memcpy(last.scales[r], xs.scales[r], rest / CPU_BLOCK * sizeof(float));
-      xs.sums[r] = memcpy(last.sums[r], xs.sums[r], rest / CPU_HALF_BLOCK * sizeof(int16_t));
-    }
-    int8_add_superblock(block, &xs, acc, m, prepare, unpack, scales, is_signed, mins);
-  }
-  UNROLL for (int r = 0; r < m; r++) {
-    float four[OUTPUTS_INT8];
-    lanes_join_quads(acc[r], four);
-    memcpy(out + (size_t)r * out_stride, four, n * sizeof(float));
-  }
+/* Of a stored row, `bytes` a superblock; only types whose blocks are of 32 values end in a partial one. */
+static inline size_t int8_row_bytes (size_t columns, size_t bytes) {
+  return columns / SUPERBLOCK * bytes + columns % SUPERBLOCK / CPU_BLOCK * (bytes / SUPERBLOCK_BLOCKS);
 }
 
-/* One function a type: the template above with its pieces. */
-#define PRODUCT_INT8(name, bytes, prepare, unpack, scales, is_signed, mins) \
-  static void name (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows, float *out, \
-                    size_t out_stride) { \
-    for (size_t j = 0; j < outputs; j += OUTPUTS_INT8) { \
-      const size_t n = outputs - j < OUTPUTS_INT8 ? outputs - j : OUTPUTS_INT8; \
-      size_t r = 0; \
-      for (; r + ROWS_INT8 <= rows; r += ROWS_INT8) \
-        int8_four_outputs(w, row + j, n, x, r, ROWS_INT8, out + r * out_stride + j, out_stride, bytes, prepare, \
-                          unpack, scales, is_signed, mins); \
-      for (; r < rows; r++) \
-        int8_four_outputs(w, row + j, n, x, r, 1, out + r * out_stride + j, out_stride, bytes, prepare, unpack, \
-                          scales, is_signed, mins); \
-    } \
-  }
+/* Row `row` of x from `column` on. */
+static inline cpu_int8_rows int8_rows_at (const cpu_int8_rows *x, size_t row, size_t column) {
+  const size_t at = row * x->columns + column;
+  return (cpu_int8_rows){ x->codes + at, x->scales + at / CPU_BLOCK, x->sums + at / CPU_HALF_BLOCK, x->columns };
+}
 
-PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1,
-             MIN_NONE)
-PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4, 1,
-             MIN_NONE)
-PRODUCT_INT8(product_q4_0, SUPERBLOCK_BLOCKS * sizeof(q4_0_block), prepare_nothing, unpack_q4_0, scales_q4_0, 1,
-             MIN_NONE)
-PRODUCT_INT8(product_iq4_nl, SUPERBLOCK_BLOCKS * sizeof(iq4_nl_block), prepare_nothing, unpack_iq4_nl, scales_q4_0, 1,
-             MIN_NONE)
-PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, 0, MIN_BLOCK)
-PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, 0, MIN_HALF)
-PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_iq2_xxs, scales_iq2_xxs, 1, MIN_NONE)
+enum { ROWS_TILE = 32 };               /* rows whose sums and activations stay in the caches beside a tile */
+
+/* The last columns of up to ROWS_TILE rows as superblocks that end in zeros. */
+typedef struct int8_last_rows {
+  int8_t codes[ROWS_TILE][SUPERBLOCK];
+  float scales[ROWS_TILE][SUPERBLOCK_BLOCKS];
+  int16_t sums[ROWS_TILE][2 * SUPERBLOCK_BLOCKS];
+} int8_last_rows;
+
+static cpu_int8_rows pad_rows (const cpu_int8_rows *x, size_t rows, size_t columns, int8_last_rows *last) {
+  for (size_t r = 0; r < rows; r++) {
+    const cpu_int8_rows from = int8_rows_at(x, r, 0);
+    memset(last->codes[r], 0, sizeof last->codes[r]);
+    memset(last->scales[r], 0, sizeof last->scales[r]);
+    memset(last->sums[r], 0, sizeof last->sums[r]);
+    memcpy(last->codes[r], from.codes, columns);
+    memcpy(last->scales[r], from.scales, columns / CPU_BLOCK * sizeof(float));
+    memcpy(last->sums[r], from.sums, columns / CPU_HALF_BLOCK * sizeof(int16_t));
+  }
+  return (cpu_int8_rows){ last->codes[0], last->scales[0], last->sums[0], SUPERBLOCK };
+}
+
+/* Outputs row .. row + n (n <= 4) of one row of x; `bytes` a superblock of the weight. */
+ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, const cpu_int8_rows *x, float *out,
+                                      const size_t bytes, prepare_superblock *prepare, unpack_pair *unpack,
+                                      quad_scales *scales, const int is_signed, const min_kind mins) {
+  const size_t whole = w->columns / SUPERBLOCK, rest = w->columns % SUPERBLOCK;
+  const size_t row_bytes = int8_row_bytes(w->columns, bytes);
+  const uint8_t *block[OUTPUTS_INT8];
+  float four[OUTPUTS_INT8];
+  lanes sum = lanes_set(0.0f);
+  UNROLL for (size_t j = 0; j < OUTPUTS_INT8; j++) block[j] = w->data + (row + (j < n ? j : n - 1)) * row_bytes;
+  for (size_t s = 0; s < whole; s++) {
+    const cpu_int8_rows xs = int8_rows_at(x, 0, s * SUPERBLOCK);
+    UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
+      for (size_t line = 0; line < bytes; line += 64) prefetch(block[j] + OUTPUTS_INT8 * row_bytes + line);
+    sum = int8_add_superblock(block, &xs, sum, prepare, unpack, scales, is_signed, mins);
+    UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) block[j] += bytes;
+  }
+  if (rest != 0) {
+    uint8_t last[OUTPUTS_INT8][LARGEST_SUPERBLOCK] = { { 0 } };
+    int8_last_rows last_rows;
+    cpu_int8_rows xs = int8_rows_at(x, 0, whole * SUPERBLOCK);
+    xs = pad_rows(&xs, 1, rest, &last_rows);
+    UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
+      block[j] = memcpy(last[j], block[j], int8_row_bytes(rest, bytes));
+    sum = int8_add_superblock(block, &xs, sum, prepare, unpack, scales, is_signed, mins);
+  }
+  lanes_join_quads(sum, four);
+  memcpy(out, four, n * sizeof *four);
+}
 
 #endif

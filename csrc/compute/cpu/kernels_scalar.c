@@ -8,7 +8,7 @@
 #define LEVEL cpu_kernels_scalar
 #define LEVEL_NAME "scalar"
 
-enum { OUTPUTS_ONE = 1, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1 };
+enum { OUTPUTS_ONE = 1, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 1, TILE_ROWS_LEAST = 2 };
 
 typedef struct lanes { float at[CPU_LANES]; } lanes;
 
@@ -295,13 +295,55 @@ ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
   return sums_zero();
 }
 
-/* Codes 0 .. 15. */
+/* The same given the sums of the activations' half blocks. */
+ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
+  (void)two;
+  return sums_zero();
+}
+
+/* Codes 0 .. 45. */
 ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
   EACH(l) for (int i = 4 * l; i < 4 * l + 4; i++) start.at[l] += w.at[i] * x.at[i];
   return start;
 }
 
 ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) { return dot_plain(start, w, x); }
+
+/* Four values of a row for every lane. */
+ALWAYS_INLINE byte_lanes codes_repeat (const int8_t *four) {
+  byte_lanes out;
+  EACH(l) memcpy(out.at + 4 * l, four, 4);
+  return out;
+}
+
+/* Bytes at .. at + 15 of sixteen rows: words[i] has bytes 4 i .. 4 i + 3 of row l at 4 l. */
+ALWAYS_INLINE void codes_turn (const uint8_t *const *rows, size_t at, byte_lanes *words) {
+  for (int i = 0; i < 4; i++) EACH(l) memcpy(words[i].at + 4 * l, rows[l] + at + 4 * i, 4);
+}
+
+ALWAYS_INLINE byte_lanes codes_bits (byte_lanes w, int shift, int mask) {
+  for (int i = 0; i < 4 * CPU_LANES; i++) w.at[i] = (int8_t)((uint8_t)w.at[i] >> shift & mask);
+  return w;
+}
+
+/* A table of sixteen values, as codes_chosen takes it. */
+ALWAYS_INLINE byte_lanes codes_table (const int8_t *sixteen) {
+  byte_lanes out;
+  for (int i = 0; i < 4 * CPU_LANES; i++) out.at[i] = sixteen[i % 16];
+  return out;
+}
+
+ALWAYS_INLINE byte_lanes codes_chosen (byte_lanes table, byte_lanes i) {
+  for (int k = 0; k < 4 * CPU_LANES; k++) i.at[k] = table.at[i.at[k]];
+  return i;
+}
+
+/* Two numbers of sixteen bits in each lane times the same two, added. */
+ALWAYS_INLINE int_lanes sums_of_pairs (const uint32_t *w, const int16_t *two) {
+  int_lanes out;
+  EACH(l) out.at[l] = (int)(w[l] & 0xFFFF) * two[0] + (int)(w[l] >> 16) * two[1];
+  return out;
+}
 
 ALWAYS_INLINE int_lanes sums_reduce (int_lanes a, int_lanes b, int_lanes c, int_lanes d) {
   int_lanes out;
@@ -373,26 +415,24 @@ ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, s
   return out;
 }
 
+ALWAYS_INLINE lanes lanes_e8m0_halves (const uint8_t *sixteen) {
+  lanes out;
+  EACH(l) out.at[l] = e8m0_half(sixteen[l]);
+  return out;
+}
+
 /* out[j] = (lane j + lane 8 + j) + (lane 4 + j + lane 12 + j) */
 ALWAYS_INLINE void lanes_join_quads (lanes a, float *out) {
   for (int j = 0; j < 4; j++) out[j] = (a.at[j] + a.at[8 + j]) + (a.at[4 + j] + a.at[12 + j]);
 }
 
-/* {== Keys of the indexer ========================================================================= */
+/* {== Keys of the indexer: a lane is a key, four of its values a step ============================= */
 
-typedef struct int8_pair { int8_t at[2 * CPU_BLOCK]; } int8_pair;
 typedef struct fp4_pair { uint8_t at[2 * CPU_BLOCK]; } fp4_pair;      /* weight + 12 */
 
 ALWAYS_INLINE fp4_pair fp4_load_pair (const uint8_t *codes) {
   fp4_pair out;
   for (int i = 0; i < 2 * CPU_BLOCK; i++) out.at[i] = fp4_shifted[codes[i / 2] >> 4 * (i % 2) & 15];
-  return out;
-}
-
-/* Keys of the indexer: a lane is a key, four of its values a step. */
-ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
-  int8_pair out;
-  EACH(l) memcpy(out.at + 4 * l, four, 4);
   return out;
 }
 
@@ -402,7 +442,7 @@ ALWAYS_INLINE four_sums four_sums_start (int32_t value) {
   return out;
 }
 
-ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, int8_pair x) {
+ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, byte_lanes x) {
   EACH(l) for (int i = 4 * l; i < 4 * l + 4; i++) sums.at[l] += w.at[i] * x.at[i];
   return sums;
 }

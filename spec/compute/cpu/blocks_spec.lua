@@ -144,17 +144,32 @@ describe("integer products of blocks", function()
 
     it("have the same bits at every level and in any company: " .. type, function()
       for _, columns in ipairs(widths) do
-        for _, rows in ipairs { 1, 3, 4, 9 } do
-          for _, outputs in ipairs { 1, 4, 11 } do
-            local w, x = weight_of(type, outputs, columns), random_floats(rows * columns)
-            local expected = internals.kernel_product("scalar", w, x, true)
+        for _, outputs in ipairs { 1, 4, 11, 16, 35 } do
+          local w, x = weight_of(type, outputs, columns), random_floats(9 * columns)
+          for _, rows in ipairs { 1, 3, 9 } do
+            local some = x:sub(1, 4 * rows * columns)
+            local expected = internals.kernel_product("scalar", w, some, true)
             for _, level in ipairs(levels) do
-              assert.equal(expected, internals.kernel_product(level, w, x, true), level)
+              assert.equal(expected, internals.kernel_product(level, w, some, true), level)
               local row = random(1, rows)
               assert.equal(row_of(expected, row, outputs),
                 internals.kernel_product(level, w, row_of(x, row, columns), true), level)
             end
           end
+        end
+      end
+    end)
+
+    it("have them in companies of 1 to 40 rows: " .. type, function()
+      local columns = widths[#widths]          -- the last superblock of the smaller types is a partial one
+      local w, x, expected = weight_of(type, 19, columns), random_floats(40 * columns), {}
+      for row = 1, 40 do
+        expected[row] = internals.kernel_product("scalar", w, row_of(x, row, columns), true)
+      end
+      for rows = 1, 40 do
+        for _, level in ipairs(levels) do
+          local got = internals.kernel_product(level, w, x:sub(1, 4 * rows * columns), true)
+          assert.is_true(table.concat(expected, "", 1, rows) == got, ("%d rows, %s"):format(rows, level))
         end
       end
     end)

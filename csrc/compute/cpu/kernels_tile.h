@@ -1,0 +1,311 @@
+/*
+** Products of integer-coded blocks with several rows of int8 activations, for one level: included by kernels_body.h
+** behind the pieces of kernels_int8.h, whose sums these are, bit by bit. A superblock of sixteen outputs is unpacked
+** once, so that a lane is an output and four of its values a step; then each row is multiplied with it, and nothing
+** is joined across lanes before the end. A level supplies the steps between:
+**   codes_turn     sixteen bytes of sixteen outputs: word i of all of them, for the four i
+**   codes_bits     some bits of each byte; codes_table, codes_chosen: values of a table by their number
+**   codes_repeat   four values of a row to every lane
+**   dot_start_of   what a dot of signed codes starts from, given the sums of the activations' half blocks
+**   sums_of_pairs  two numbers of sixteen bits in each lane times the same two, added
+*/
+#ifndef compute_cpu_kernels_tile_h
+#define compute_cpu_kernels_tile_h
+
+enum { STEP_VALUES = 4, STEPS_INT8 = CPU_BLOCK / STEP_VALUES };
+
+/* A superblock of sixteen outputs. */
+typedef struct int8_tile {
+  uint32_t codes[SUPERBLOCK / STEP_VALUES][CPU_LANES];   /* four a word; Q2_K's times the scale of their half block */
+  float scales[SUPERBLOCK_BLOCKS][CPU_LANES];
+  float minus_m[CPU_LANES];
+  uint32_t mins[SUPERBLOCK_BLOCKS][CPU_LANES];           /* of a block's two halves, sixteen bits each */
+  const uint8_t *next[CPU_LANES];                        /* `next_bytes` there are asked for meanwhile */
+  size_t next_bytes;
+} int8_tile;
+
+/* A row's four sums of sixteen outputs, as they stand between two superblocks. */
+typedef lanes tile_sums[4];
+
+/* {== Unpacking ==================================================================================== */
+
+/* Unpacks superblocks of sixteen outputs. */
+typedef void fill_tile (const uint8_t *const *block, int8_tile *tile);
+
+ALWAYS_INLINE void tile_codes (int8_tile *tile, size_t step, byte_lanes codes) {
+  memcpy(tile->codes[step], &codes, sizeof tile->codes[step]);
+}
+
+/* The halves at `at` of each block. */
+ALWAYS_INLINE void tile_halves (const uint8_t *const *block, size_t at, float *out) {
+  uint8_t halves[2 * CPU_LANES];
+  for (size_t l = 0; l < CPU_LANES; l++) memcpy(halves + 2 * l, block[l] + at, 2);
+  lanes_store(out, lanes_f16(halves));
+}
+
+/* Sixteen bytes of each block as four words. */
+ALWAYS_INLINE void tile_words (const uint8_t *const *block, size_t at, uint32_t words[4][CPU_LANES]) {
+  byte_lanes turned[4];
+  codes_turn(block, at, turned);
+  memcpy(words, turned, sizeof turned);
+}
+
+static void fill_q8_0 (const uint8_t *const *block, int8_tile *tile) {
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
+    const size_t at = b * sizeof(q8_0_block);
+    tile_halves(block, at, tile->scales[b]);
+    UNROLL for (size_t half = 0; half < 2; half++) {
+      byte_lanes w[4];
+      codes_turn(block, at + offsetof(q8_0_block, q) + 16 * half, w);
+      UNROLL for (size_t i = 0; i < 4; i++) tile_codes(tile, STEPS_INT8 * b + 4 * half + i, codes_signed(w[i]));
+    }
+  }
+}
+
+/* Blocks of nibbles, `bytes` long, whose q begins at `at`; their scales are left to the caller. */
+ALWAYS_INLINE void fill_nibbles (const uint8_t *const *block, int8_tile *tile, const size_t bytes, const size_t at,
+                                 const int8_t *values) {
+  const byte_lanes table = codes_signed(codes_table(values));
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
+    byte_lanes w[4];
+    codes_turn(block, b * bytes + at, w);
+    UNROLL for (size_t i = 0; i < 4; i++) {
+      tile_codes(tile, STEPS_INT8 * b + i, codes_chosen(table, codes_bits(w[i], 0, 15)));
+      tile_codes(tile, STEPS_INT8 * b + 4 + i, codes_chosen(table, codes_bits(w[i], 4, 15)));
+    }
+  }
+}
+
+static void fill_q4_0 (const uint8_t *const *block, int8_tile *tile) {
+  fill_nibbles(block, tile, sizeof(q4_0_block), offsetof(q4_0_block, q), q4_0_values);
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) tile_halves(block, b * sizeof(q4_0_block), tile->scales[b]);
+}
+
+static void fill_iq4_nl (const uint8_t *const *block, int8_tile *tile) {
+  fill_nibbles(block, tile, sizeof(iq4_nl_block), offsetof(iq4_nl_block, q), iq4_nl_values);
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) tile_halves(block, b * sizeof(iq4_nl_block), tile->scales[b]);
+}
+
+static void fill_mxfp4 (const uint8_t *const *block, int8_tile *tile) {
+  fill_nibbles(block, tile, sizeof(mxfp4_block), offsetof(mxfp4_block, q), mxfp4_values);
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
+    uint8_t codes[CPU_LANES];
+    for (size_t l = 0; l < CPU_LANES; l++) codes[l] = block[l][b * sizeof(mxfp4_block)];
+    lanes_store(tile->scales[b], lanes_e8m0_halves(codes));
+  }
+}
+
+static void fill_q4_k (const uint8_t *const *block, int8_tile *tile) {
+  uint32_t words[4][CPU_LANES];                  /* d and m, then the three of prepare_q4_k */
+  float d[CPU_LANES];
+  for (size_t n = 0; n < 8; n++) {
+    const size_t step = 16 * (n / 2) + 4 * (n % 2);
+    byte_lanes w[4];
+    codes_turn(block, offsetof(q4_k_block, q) + 16 * n, w);
+    UNROLL for (size_t i = 0; i < 4; i++) {
+      tile_codes(tile, step + i, codes_bits(w[i], 0, 15));
+      tile_codes(tile, step + STEPS_INT8 + i, codes_bits(w[i], 4, 15));
+    }
+  }
+  tile_halves(block, offsetof(q4_k_block, d), d);
+  tile_halves(block, offsetof(q4_k_block, m), tile->minus_m);
+  tile_words(block, 0, words);
+  for (size_t l = 0; l < CPU_LANES; l++) tile->minus_m[l] = -tile->minus_m[l];
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
+    const size_t shift = b % 4 * 8;
+    for (size_t l = 0; l < CPU_LANES; l++) {
+      const uint32_t first = words[1][l] >> shift, second = words[2][l] >> shift, third = words[3][l] >> shift;
+      const uint32_t scale = b < 4 ? first & 63 : (third & 15) | (first >> 2 & 48);
+      const uint32_t min = b < 4 ? second & 63 : (third >> 4 & 15) | (second >> 2 & 48);
+      tile->scales[b][l] = (float)(int)scale * d[l];
+      tile->mins[b][l] = min | min << 16;
+    }
+  }
+}
+
+static void fill_q2_k (const uint8_t *const *block, int8_tile *tile) {
+  uint32_t words[4][CPU_LANES];                  /* a byte a half block */
+  float d[CPU_LANES];
+  for (size_t n = 0; n < 4; n++) {
+    byte_lanes w[4];
+    codes_turn(block, offsetof(q2_k_block, q) + 16 * n, w);
+    UNROLL for (size_t i = 0; i < 4; i++)
+      UNROLL for (size_t part = 0; part < 4; part++)
+        tile_codes(tile, 32 * (n / 2) + STEPS_INT8 * part + 4 * (n % 2) + i, codes_bits(w[i], 2 * (int)part, 3));
+  }
+  tile_words(block, offsetof(q2_k_block, scales), words);
+  tile_halves(block, offsetof(q2_k_block, d), d);
+  tile_halves(block, offsetof(q2_k_block, m), tile->minus_m);
+  for (size_t l = 0; l < CPU_LANES; l++) tile->minus_m[l] = -tile->minus_m[l];
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
+    const uint32_t *word = words[b / 2];
+    const size_t shift = b % 2 * 16;
+    for (size_t l = 0; l < CPU_LANES; l++) {
+      tile->mins[b][l] = (word[l] >> shift & 0xF0F0) >> 4;
+      tile->mins[b][l] = (tile->mins[b][l] & 15) | (tile->mins[b][l] & 0xF00) << 8;
+      tile->scales[b][l] = d[l];
+    }
+    for (size_t step = 0; step < STEPS_INT8; step++)                       /* 15 * 3 fits the byte */
+      for (size_t l = 0; l < CPU_LANES; l++)
+        tile->codes[STEPS_INT8 * b + step][l] *= word[l] >> (shift + step / 4 * 8) & 15;
+  }
+}
+
+static void fill_iq2_xxs (const uint8_t *const *block, int8_tile *tile) {
+  uint8_t values[CPU_LANES][SUPERBLOCK], four_bits[CPU_LANES][CPU_LANES];
+  const uint8_t *values_of[CPU_LANES], *four_bits_of[CPU_LANES];
+  uint32_t words[4][CPU_LANES];                  /* a byte a block */
+  float d[CPU_LANES];
+  for (size_t l = 0; l < CPU_LANES; l++) {
+    expand_iq2_xxs((const void *)block[l], values[l], four_bits[l]);
+    values_of[l] = values[l];
+    four_bits_of[l] = four_bits[l];
+  }
+  for (size_t n = 0; n < SUPERBLOCK / 16; n++) {
+    byte_lanes w[4];
+    codes_turn(values_of, 16 * n, w);
+    UNROLL for (size_t i = 0; i < 4; i++) tile_codes(tile, 4 * n + i, codes_signed(w[i]));
+  }
+  tile_words(four_bits_of, 0, words);
+  tile_halves(block, offsetof(iq2_xxs_block, d), d);
+  for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++)
+    for (size_t l = 0; l < CPU_LANES; l++)
+      tile->scales[b][l] = ((float)(int)(words[b / 4][l] >> b % 4 * 8 & 15) + 0.5f) * 0.25f * d[l];
+}
+
+/* {== Multiplying ================================================================================== */
+
+/* The superblock that begins at m rows of x, added to their sums. Types with mins have unsigned codes. */
+ALWAYS_INLINE void int8_multiply (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, const int m,
+                                  const int has_mins) {
+  const size_t blocks = x->columns / CPU_BLOCK;
+  for (size_t k = 0; k < 4; k++) {
+    for (size_t line = 0; line < w->next_bytes; line += 64)
+      UNROLL for (size_t j = 4 * k; j < 4 * k + 4; j++) prefetch(w->next[j] + line);
+    for (size_t b = k; b < SUPERBLOCK_BLOCKS; b += 4) {
+      int_lanes products[ROWS_MULTIPLIED];
+      UNROLL for (int r = 0; r < m; r++) {
+        products[r] = has_mins ? sums_zero() : dot_start_of(x->sums + 2 * ((size_t)r * blocks + b));
+      }
+      UNROLL for (size_t i = 0; i < STEPS_INT8; i++) {
+        const byte_lanes wi = codes_load((const void *)w->codes[STEPS_INT8 * b + i]);
+        UNROLL for (int r = 0; r < m; r++) {
+          const byte_lanes xi = codes_repeat(x->codes + (size_t)r * x->columns + CPU_BLOCK * b + STEP_VALUES * i);
+          products[r] = has_mins ? dot_plain(products[r], wi, xi) : dot_signed(products[r], wi, xi);
+        }
+      }
+      const lanes by = lanes_load(w->scales[b]);
+      UNROLL for (int r = 0; r < m; r++) {
+        const size_t at = (size_t)r * blocks + b;
+        const lanes x_scale = lanes_set(x->scales[at]);
+        sums[r][k] = lanes_fma(sums_lanes(products[r]), lanes_mul(by, x_scale), sums[r][k]);
+        if (!has_mins) continue;
+        const int_lanes least = sums_of_pairs(w->mins[b], x->sums + 2 * at);
+        sums[r][k] = lanes_fma(sums_lanes(least), lanes_mul(lanes_load(w->minus_m), x_scale), sums[r][k]);
+      }
+    }
+  }
+}
+
+/* At most ROWS_MULTIPLIED rows (a level's registers hold their products). */
+typedef void multiply_rows (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, size_t m);
+
+#define MULTIPLY_ROWS(name, has_mins) \
+  static void name (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, size_t m) { \
+    if (m == 1) int8_multiply(w, x, sums, 1, has_mins); \
+    if (m == 2 && 2 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 2, has_mins); \
+    if (m == 3 && 3 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 3, has_mins); \
+    if (m == 4 && 4 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 4, has_mins); \
+    if (m == 5 && 5 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 5, has_mins); \
+    if (m == 6 && 6 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 6, has_mins); \
+    if (m == 7 && 7 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 7, has_mins); \
+    if (m == 8 && 8 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 8, has_mins); \
+  }
+
+MULTIPLY_ROWS(multiply_signed, 0)
+MULTIPLY_ROWS(multiply_with_mins, 1)
+
+/* {== Rows ========================================================================================= */
+
+/* Outputs row .. row + n (n <= 16) of up to ROWS_TILE rows, `bytes` a superblock. */
+static void int8_tile_rows (const weight *w, size_t row, size_t n, const cpu_int8_rows *x, size_t rows, float *out,
+                            size_t out_stride, size_t bytes, fill_tile *fill, multiply_rows *multiply) {
+  const size_t row_bytes = int8_row_bytes(w->columns, bytes);
+  int8_tile tile;
+  tile_sums sums[ROWS_TILE];
+  for (size_t r = 0; r < rows; r++)
+    for (size_t k = 0; k < 4; k++) sums[r][k] = lanes_set(0.0f);
+
+  for (size_t from = 0; from < w->columns; from += SUPERBLOCK) {
+    const size_t count = w->columns - from < SUPERBLOCK ? w->columns - from : SUPERBLOCK;
+    cpu_int8_rows xs = int8_rows_at(x, 0, from);
+    int8_last_rows last_rows;
+    uint8_t last[CPU_LANES][LARGEST_SUPERBLOCK];
+    const uint8_t *block[CPU_LANES];
+    for (size_t j = 0; j < CPU_LANES; j++) {               /* outputs that are missing repeat the last */
+      block[j] = w->data + (row + (j < n ? j : n - 1)) * row_bytes + from / SUPERBLOCK * bytes;
+      tile.next[j] = block[j] + CPU_LANES * row_bytes;
+      if (count == SUPERBLOCK) continue;
+      memset(last[j], 0, bytes);
+      block[j] = memcpy(last[j], block[j], int8_row_bytes(count, bytes));
+    }
+    tile.next_bytes = bytes;
+    fill(block, &tile);
+    if (count < SUPERBLOCK) xs = pad_rows(&xs, rows, count, &last_rows);
+    for (size_t r = 0, groups = blocks_of(rows, ROWS_MULTIPLIED); groups > 0; groups--) {   /* of about one size */
+      const size_t m = blocks_of(rows - r, groups);
+      const cpu_int8_rows some = int8_rows_at(&xs, r, 0);
+      multiply(&tile, &some, sums + r, m);
+      tile.next_bytes = 0;
+      r += m;
+    }
+  }
+  for (size_t r = 0; r < rows; r++) {
+    float all[CPU_LANES];
+    lanes_store(all, lanes_add(lanes_add(sums[r][0], sums[r][2]), lanes_add(sums[r][1], sums[r][3])));
+    memcpy(out + r * out_stride, all, n * sizeof(float));
+  }
+}
+
+static void int8_tiles (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows, float *out,
+                        size_t out_stride, size_t bytes, fill_tile *fill, multiply_rows *multiply) {
+  for (size_t r = 0; r < rows; r += ROWS_TILE) {
+    const cpu_int8_rows some = int8_rows_at(x, r, 0);
+    for (size_t j = 0; j < outputs; j += CPU_LANES)
+      int8_tile_rows(w, row + j, outputs - j < CPU_LANES ? outputs - j : CPU_LANES, &some,
+                     rows - r < ROWS_TILE ? rows - r : ROWS_TILE, out + r * out_stride + j, out_stride, bytes, fill,
+                     multiply);
+  }
+}
+
+/* One function a type: few rows by the template of kernels_int8.h, several by tiles. */
+#define PRODUCT_INT8(name, bytes, prepare, unpack, scales, is_signed, mins, fill) \
+  static void name (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows, float *out, \
+                    size_t out_stride) { \
+    if (rows >= TILE_ROWS_LEAST) { \
+      int8_tiles(w, row, outputs, x, rows, out, out_stride, bytes, fill, \
+                 is_signed ? multiply_signed : multiply_with_mins); \
+      return; \
+    } \
+    for (size_t r = 0; r < rows; r++) { \
+      const cpu_int8_rows xr = int8_rows_at(x, r, 0); \
+      for (size_t j = 0; j < outputs; j += OUTPUTS_INT8) \
+        int8_four_outputs(w, row + j, outputs - j < OUTPUTS_INT8 ? outputs - j : OUTPUTS_INT8, &xr, \
+                          out + r * out_stride + j, bytes, prepare, unpack, scales, is_signed, mins); \
+    } \
+  }
+
+PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1,
+             MIN_NONE, fill_q8_0)
+PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4, 1,
+             MIN_NONE, fill_mxfp4)
+PRODUCT_INT8(product_q4_0, SUPERBLOCK_BLOCKS * sizeof(q4_0_block), prepare_nothing, unpack_q4_0, scales_q4_0, 1,
+             MIN_NONE, fill_q4_0)
+PRODUCT_INT8(product_iq4_nl, SUPERBLOCK_BLOCKS * sizeof(iq4_nl_block), prepare_nothing, unpack_iq4_nl, scales_q4_0, 1,
+             MIN_NONE, fill_iq4_nl)
+PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, 0, MIN_BLOCK, fill_q4_k)
+PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, 0, MIN_HALF, fill_q2_k)
+PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_iq2_xxs, scales_iq2_xxs, 1, MIN_NONE,
+             fill_iq2_xxs)
+
+#endif
