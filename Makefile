@@ -50,6 +50,7 @@ $(BUILD)/%_avx512.o: TARGET = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512v
                               -mprefer-vector-width=512
 $(BUILD)/csrc/compute/cpu/%.o: OPTIMISE = -O3
 $(BUILD)/csrc/compute/cpu/kernels_%.o: OPTIMISE = -O3 $(KERNELS)
+$(BUILD)/csrc/convert/encode%.o: OPTIMISE = -O3
 
 $(BUILD)/%.o: %.c
 	@mkdir -p $(@D)

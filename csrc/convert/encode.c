@@ -27,6 +27,8 @@ static const struct form {
   [WEIGHT_FP8]   = { encode_fp8, TENSOR_F8_E4M3, ENCODE_BAND_ROWS, 128, 0x1.cp127f, false },
   [WEIGHT_FP4]   = { encode_fp4, TENSOR_F4, 1, 32, 0x1.bffffep127f, false },
   [WEIGHT_MXFP4] = { encode_mxfp4, TENSOR_MXFP4, 0, 0, 0x1.bffffep127f, false },
+  [WEIGHT_IQ4_NL] = { encode_iq4_nl, TENSOR_IQ4_NL, 0, 0, 113 * 65504.0f, false },
+  [WEIGHT_Q4_K]  = { encode_q4_k, TENSOR_Q4_K, 0, 0, 63 * 65504.0f, false },
   [WEIGHT_Q8_0]  = { encode_q8_0, TENSOR_Q8_0, 0, 0, 127 * 65504.0f, false },
 };
 

@@ -13,7 +13,7 @@
 /* A band starts at a multiple of these rows and has as many, but the last of a tensor: FP8 tiles are as high. */
 enum { ENCODE_BAND_ROWS = 128 };
 
-/* Forms that are written: F32, BF16, F16, FP8 (tiles of 128 x 128), FP4, MXFP4, Q8_0. */
+/* Forms that are written: F32, BF16, F16, FP8 (tiles of 128 x 128), FP4, MXFP4, Q8_0, IQ4_NL, Q4_K. */
 bool encode_writes (weight_encoding encoding);
 
 /* Bytes that `rows` rows take; scales is 0 but for FP8 and FP4. */

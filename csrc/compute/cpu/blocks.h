@@ -49,6 +49,9 @@ typedef struct iq4_xs_block { block_half d; uint8_t scales_high[2], scales[4]; u
 
 /* {== Codebooks (codebooks.c) ===================================================================== */
 
+/* IQ4's sixteen values. */
+#define IQ4_VALUES -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
+
 extern const uint8_t iq_signs[128];          /* seven signs and the eighth, which makes their number even */
 extern const uint64_t iq2_xxs_grid[256];     /* eight magnitudes, a byte each */
 /* Eight codes of two bits: magnitudes 8, 25, 43, or for iq1_grid -1, 0, 1. */

@@ -7,9 +7,6 @@
 
 #include "blocks.h"
 
-/* IQ4's sixteen values. */
-#define IQ4_VALUES -127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113
-
 static inline uint32_t load_u16 (const uint8_t *bytes) { return bytes[0] | (uint32_t)bytes[1] << 8; }
 
 static inline uint32_t load_u32 (const uint8_t *bytes) { return load_u16(bytes) | load_u16(bytes + 2) << 16; }
