@@ -45,9 +45,14 @@ $(BUILD)/libmoonseek.a: $(ENGINE_OBJECTS)
 	$(AR) rcs $@ $^
 
 # Kernels of one instruction set; everything else is the baseline of the platform.
+MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
+ifeq ($(MACHINE),x86_64)
 $(BUILD)/%_avx2.o: TARGET = -mavx2 -mfma -mf16c
 $(BUILD)/%_avx512.o: TARGET = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni \
                               -mprefer-vector-width=512
+else ifeq ($(MACHINE),aarch64)
+$(BUILD)/%_dotprod.o: TARGET = -march=armv8.2-a+dotprod
+endif
 $(BUILD)/csrc/compute/cpu/%.o: OPTIMISE = -O3
 $(BUILD)/csrc/compute/cpu/kernels_%.o: OPTIMISE = -O3 $(KERNELS)
 $(BUILD)/csrc/convert/encode%.o: OPTIMISE = -O3
@@ -140,6 +145,18 @@ test-threads: needed-to-test
 TSAN = halt_on_error=1 abort_on_error=1 suppressions=spec/threads.supp
 # Some kernels' address layouts leave TSan no room; not every container may ask for another.
 UNSHUFFLED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
+
+##  make test-neon  the specs of the kernels on emulated ARM, by Debian's cross compiler and qemu-user (minutes)
+# The emulator cannot start threads in a child of a process with threads: that spec ("process") stays out.
+ARM64 = $(BUILD)/neon/arm64
+NEEDED_FROM_ARM64 = lua5.4 liblua5.4-dev libuv1-dev libjansson-dev libxxhash-dev libopenblas0-serial lua-busted
+EMULATED ?= --filter-out=process spec/compute
+test-neon: needed-to-test
+	@tools/dependencies.sh gcc-aarch64-linux-gnu qemu-user
+	@tools/arm64.sh $(ARM64) $(NEEDED_FROM_ARM64)
+	@$(MAKE) -s -j$(JOBS) --no-print-directory BUILD=$(BUILD)/neon ABIS=5.4 AR=aarch64-linux-gnu-ar \
+	  CC="aarch64-linux-gnu-gcc --sysroot=$(ARM64)/root" LUA_INCDIR_5.4=$(ARM64)/root/usr/include/lua5.4 spec-modules
+	@MOONSEEK_BUILD=$(BUILD)/neon SPECS="$(EMULATED)" tools/test.sh lua5.4:$(ARM64)/lua5.4
 
 ##  make test-kill  5,000 saves killed in the middle, each of which must leave a whole file (minutes)
 test-kill: needed-to-test
@@ -252,6 +269,6 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo chat ask extract triage agent test test-sanitize test-threads test-kill test-states \
-        test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle reference install clean help
+.PHONY: all needed needed-to-test demo chat ask extract triage agent test test-sanitize test-threads test-neon test-kill \
+        test-states test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle reference install clean help
 .SECONDARY:

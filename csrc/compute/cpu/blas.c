@@ -27,6 +27,8 @@ struct cpu_blas {
 static const char *const names[] = {
 #if defined(__x86_64__)
   "/usr/lib/x86_64-linux-gnu/openblas-serial/libopenblas.so.0",   /* Debian: not on the search path */
+#elif defined(__aarch64__)
+  "/usr/lib/aarch64-linux-gnu/openblas-serial/libopenblas.so.0",
 #endif
   "libopenblas.so.0", "libopenblas.so",
 };

@@ -18,18 +18,29 @@ static int runs_avx512 (void) {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
+#elif defined(__aarch64__)
+#include <sys/auxv.h>
+
+enum { HAS_DOTPROD = 1 << 20 };        /* HWCAP_ASIMDDP of <asm/hwcap.h> */
+
+static int runs_dotprod (void) {
+  return (getauxval(AT_HWCAP) & HAS_DOTPROD) != 0;
+}
 #endif
 
-static int runs_scalar (void) {
+static int runs_always (void) {
   return 1;
 }
 
 /* Slowest first. Each level's machine runs all before it. */
 static const struct level { const cpu_kernels *kernels; int (*runs) (void); const char *up_to_here; } levels[] = {
-  { &cpu_kernels_scalar, runs_scalar, "scalar" },
+  { &cpu_kernels_scalar, runs_always, "scalar" },
 #if defined(__x86_64__)
   { &cpu_kernels_avx2, runs_avx2, "scalar avx2" },
   { &cpu_kernels_avx512, runs_avx512, "scalar avx2 avx512" },
+#elif defined(__aarch64__)
+  { &cpu_kernels_neon, runs_always, "scalar neon" },
+  { &cpu_kernels_dotprod, runs_dotprod, "scalar neon dotprod" },
 #endif
 };
 

@@ -20,6 +20,8 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #define relax() _mm_pause()
+#elif defined(__aarch64__)
+#define relax() __asm__ volatile ("yield")
 #else
 #define relax() ((void)0)
 #endif
@@ -72,6 +74,19 @@ static inline float_mode mode_set (void) {
 
 static inline void mode_restore (float_mode before) {
   if ((before & 0xFFC0) != 0x1F80) _mm_setcsr(before);
+}
+#elif defined(__aarch64__)
+typedef uint64_t float_mode;       /* FPCR; 0: no flushing, no NaN put for another, IEEE halves */
+
+static inline void mode_restore (float_mode before) {
+  if (before != 0) __asm__ volatile ("msr fpcr, %0" : : "r" (before));
+}
+
+static inline float_mode mode_set (void) {
+  float_mode before;
+  __asm__ volatile ("mrs %0, fpcr" : "=r" (before));
+  if (before != 0) __asm__ volatile ("msr fpcr, xzr");
+  return before;
 }
 #else
 typedef fenv_t float_mode;
