@@ -8,7 +8,8 @@
 
 #include "blocks_plain.h"
 
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1 };
+/* What 32 registers hold; the least rows of a tile as at "avx2", not measured. */
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 5, TILE_ROWS_LEAST = 4 };
 
 typedef struct lanes { float32x4_t a, b, c, d; } lanes;   /* 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15 */
 
@@ -172,7 +173,7 @@ ALWAYS_INLINE lanes lanes_e8m0 (const uint8_t *codes) {
 /* Signed bytes are multiplied as they are: FP4 needs no 12 more, and nothing is taken off. */
 typedef struct byte_lanes { int8x16_t a, b, c, d; } byte_lanes;
 typedef struct quad { byte_lanes even, odd; } int8_quad, fp4_quad;
-typedef byte_lanes int8_pair, fp4_pair;
+typedef byte_lanes fp4_pair;
 typedef int_lanes four_sums;
 
 ALWAYS_INLINE int8_quad int8_load_quad (const int8_t *codes) {
@@ -265,7 +266,64 @@ ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
   return sums_zero();
 }
 
+ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
+  (void)two;
+  return sums_zero();
+}
+
 ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) { return dot_plain(start, w, x); }
+
+ALWAYS_INLINE int32x4_t repeat_word (const void *word) { return vdupq_n_s32((int)load_u32(word)); }
+
+ALWAYS_INLINE byte_lanes codes_repeat (const int8_t *four) {
+  return SAME(byte_lanes, vreinterpretq_s8_s32(repeat_word(four)));
+}
+
+ALWAYS_INLINE int32x4_t pairs_of_4 (const uint32_t *w, int16x8_t two) {
+  const int16x8_t pairs = vreinterpretq_s16_u32(vld1q_u32(w));
+  return vpaddq_s32(vmull_s16(vget_low_s16(pairs), vget_low_s16(two)), vmull_high_s16(pairs, two));
+}
+
+ALWAYS_INLINE int_lanes sums_of_pairs (const uint32_t *w, const int16_t *two) {
+  const int16x8_t all = vreinterpretq_s16_s32(repeat_word(two));
+  return (int_lanes){ pairs_of_4(w, all), pairs_of_4(w + 4, all), pairs_of_4(w + 8, all), pairs_of_4(w + 12, all) };
+}
+
+/* Sixteen bytes of four rows. */
+ALWAYS_INLINE void turn_four (const uint8_t *const *rows, size_t at, int8x16_t *words) {
+  uint32x4_t row[4];
+  UNROLL for (int j = 0; j < 4; j++) row[j] = vreinterpretq_u32_u8(vld1q_u8(rows[j] + at));
+  const uint64x2_t a = vreinterpretq_u64_u32(vtrn1q_u32(row[0], row[1]));      /* words 0 and 2 of two rows */
+  const uint64x2_t b = vreinterpretq_u64_u32(vtrn1q_u32(row[2], row[3]));
+  const uint64x2_t c = vreinterpretq_u64_u32(vtrn2q_u32(row[0], row[1]));      /* 1 and 3 */
+  const uint64x2_t d = vreinterpretq_u64_u32(vtrn2q_u32(row[2], row[3]));
+  words[0] = vreinterpretq_s8_u64(vtrn1q_u64(a, b));
+  words[1] = vreinterpretq_s8_u64(vtrn1q_u64(c, d));
+  words[2] = vreinterpretq_s8_u64(vtrn2q_u64(a, b));
+  words[3] = vreinterpretq_s8_u64(vtrn2q_u64(c, d));
+}
+
+ALWAYS_INLINE void codes_turn (const uint8_t *const *rows, size_t at, byte_lanes *words) {
+  int8x16_t four[4][4];
+  UNROLL for (int q = 0; q < 4; q++) turn_four(rows + 4 * q, at, four[q]);
+  UNROLL for (int i = 0; i < 4; i++) words[i] = (byte_lanes){ four[0][i], four[1][i], four[2][i], four[3][i] };
+}
+
+ALWAYS_INLINE byte_lanes codes_bits (byte_lanes w, int shift, int mask) {
+  const int8x16_t right = vdupq_n_s8((int8_t)-shift);
+  const uint8x16_t bits = vdupq_n_u8((uint8_t)mask);
+#define BITS(x) vreinterpretq_s8_u8(vandq_u8(vshlq_u8(vreinterpretq_u8_s8(x), right), bits))
+  return EACH(byte_lanes, BITS, w);
+#undef BITS
+}
+
+ALWAYS_INLINE byte_lanes codes_table (const int8_t *sixteen) { return SAME(byte_lanes, vld1q_s8(sixteen)); }
+
+ALWAYS_INLINE byte_lanes codes_chosen (byte_lanes table, byte_lanes i) {
+  const uint8x16_t a = vreinterpretq_u8_s8(i.a), b = vreinterpretq_u8_s8(i.b);
+  const uint8x16_t c = vreinterpretq_u8_s8(i.c), d = vreinterpretq_u8_s8(i.d);
+  return (byte_lanes){ vqtbl1q_s8(table.a, a), vqtbl1q_s8(table.b, b), vqtbl1q_s8(table.c, c), vqtbl1q_s8(table.d, d) };
+}
 
 ALWAYS_INLINE int_lanes sums_reduce (int_lanes a, int_lanes b, int_lanes c, int_lanes d) {
   const int_lanes ab = EACH_2(int_lanes, vpaddq_s32, a, b), cd = EACH_2(int_lanes, vpaddq_s32, c, d);
@@ -303,26 +361,30 @@ ALWAYS_INLINE lanes lanes_halves (const uint8_t *const *rows, size_t at) {
   return SAME(lanes, vcvt_f32_f16(vcreate_f16(four)));
 }
 
-/* Of the byte at `at` of each row. A shift counts with the sign of its byte: what it makes of a normal is not used. */
-ALWAYS_INLINE float32x4_t e8m0_half_of_4 (const uint8_t *const *rows, size_t at) {
-  const uint32_t bytes = rows[0][at] | (uint32_t)rows[1][at] << 8 | (uint32_t)rows[2][at] << 16 |
-                         (uint32_t)rows[3][at] << 24;
-  const uint32x4_t code = vmovl_u16(vget_low_u16(vmovl_u8(vcreate_u8(bytes))));
+/* A shift counts with the sign of its byte: what it makes of a normal is not used. */
+ALWAYS_INLINE float32x4_t e8m0_half_of_4 (uint32x4_t code) {
   const uint32x4_t denormal = vshlq_u32(vdupq_n_u32(0x00200000), vreinterpretq_s32_u32(code));
   const uint32x4_t normal = vshlq_n_u32(vsubq_u32(code, vdupq_n_u32(1)), 23);
   return vreinterpretq_f32_u32(vbslq_u32(vcltq_u32(code, vdupq_n_u32(2)), denormal, normal));
 }
 
+ALWAYS_INLINE lanes lanes_e8m0_halves (const uint8_t *sixteen) {
+  const masks wide = wide_unsigned(vld1q_u8(sixteen));
+  return EACH(lanes, e8m0_half_of_4, wide);
+}
+
 ALWAYS_INLINE lanes lanes_e8m0_half (const uint8_t *const *rows, size_t first, size_t stride) {
-  return (lanes){ e8m0_half_of_4(rows, first), e8m0_half_of_4(rows, first + stride),
-                  e8m0_half_of_4(rows, first + 2 * stride), e8m0_half_of_4(rows, first + 3 * stride) };
+  uint8_t codes[CPU_LANES];
+  UNROLL for (size_t k = 0; k < 4; k++)
+    UNROLL for (size_t j = 0; j < 4; j++) codes[4 * k + j] = rows[j][first + k * stride];
+  return lanes_e8m0_halves(codes);
 }
 
 ALWAYS_INLINE void lanes_join_quads (lanes x, float *out) {
   vst1q_f32(out, vaddq_f32(vaddq_f32(x.a, x.c), vaddq_f32(x.b, x.d)));
 }
 
-/* {== Keys of the indexer ========================================================================= */
+/* {== Keys of the indexer: a lane is a key, four of its values a step ============================= */
 
 /* Two blocks of nibbles, the value of each byte's low one first. */
 ALWAYS_INLINE fp4_pair fp4_load_pair (const uint8_t *codes) {
@@ -332,19 +394,13 @@ ALWAYS_INLINE fp4_pair fp4_load_pair (const uint8_t *codes) {
                      fp4_doubled(vzip1q_u8(q_low, q_high)), fp4_doubled(vzip2q_u8(q_low, q_high)) };
 }
 
-ALWAYS_INLINE int8_pair int8_repeat (const int8_t *four) {
-  int32_t bits;
-  memcpy(&bits, four, sizeof bits);
-  return SAME(int8_pair, vreinterpretq_s8_s32(vdupq_n_s32(bits)));
-}
-
 /* The value takes off what 12 more in every key would add: here nothing is. */
 ALWAYS_INLINE four_sums four_sums_start (int32_t value) {
   (void)value;
   return sums_zero();
 }
 
-ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, int8_pair x) { return dot_plain(sums, w, x); }
+ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, byte_lanes x) { return dot_plain(sums, w, x); }
 
 ALWAYS_INLINE lanes four_sums_lanes (four_sums sums) { return sums_lanes(sums); }
 
