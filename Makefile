@@ -216,6 +216,14 @@ bench-decode: needed
 	@$(CC) -O3 -march=native -pthread bench/bandwidth.c -o $(BUILD)/bandwidth
 	@$(RUN) bench/decode.lua $(BUILD)/l4 $(BUILD)/bandwidth
 
+##  make bench-compare   beside other engines on a file of bench/flash_gguf.lua: ARGS="KIND FILE --llama PROGRAM .."
+.PHONY: bench-compare
+bench-compare: needed
+	@tools/dependencies.sh lua-luv
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(CC) -O3 -march=native -pthread bench/bandwidth.c -o $(BUILD)/bandwidth
+	@$(RUN) bench/compare.lua $(BUILD)/bandwidth $(ARGS)
+
 ##  make bench-routing   what a router is worth on the pocket model: the tables of docs/router.md (minutes)
 bench-routing: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all

@@ -4,10 +4,11 @@
 --
 --   lua5.4 bench/flash_gguf.lua KIND FILE
 --
--- KIND   routed experts        other matrices   layers with bytes of their own   bytes
--- mxfp4  MXFP4                 Q8_0             3                                12 GB
--- iq2    IQ2_XXS, down Q2_K    Q8_0             4                                9 GB
--- l4     as iq2                Q8_0             4, and there are no others       9 GB
+-- KIND   routed experts        other matrices   compressor, indexer   layers with bytes of their own   bytes
+-- mxfp4  MXFP4                 Q8_0             F16                   2                                9 GB
+-- iq4    MXFP4                 IQ4_NL           Q8_0                  2                                8 GB
+-- iq2    IQ2_XXS, down Q2_K    Q8_0             F16                   4                                9 GB
+-- l4     as iq2                Q8_0             F16                   4, and there are no others       9 GB
 package.path = "./bench/?.lua;" .. package.path
 local release = require "release"
 
@@ -39,6 +40,8 @@ types.F32 = { id = 0, values = 1, bytes = 4, block = function(draw) return ("<f"
 types.F16 = { id = 1, values = 1, bytes = 2,
   block = function(draw) return ("<I2"):pack((8 + draw(4)) * 1024 + draw(1024) + 32768 * draw(2)) end }
 types.Q8_0 = { id = 8, values = 32, bytes = 34, block = function(draw) return half(draw, -1) .. bytes_of(draw, 32) end }
+types.IQ4_NL = { id = 20, values = 32, bytes = 18,
+  block = function(draw) return half(draw, -1) .. bytes_of(draw, 16) end }
 types.Q2_K = { id = 10, values = 256, bytes = 84,
   block = function(draw) return bytes_of(draw, 80) .. half(draw, 0) .. half(draw, 0) end }
 types.IQ2_XXS = { id = 16, values = 256, bytes = 66,
@@ -48,10 +51,13 @@ types.MXFP4 = { id = 39, values = 32, bytes = 17,
   block = function(draw) return string.char(119 + draw(2)) .. bytes_of(draw, 16) end }
 
 local kinds = {
-  mxfp4 = { layers = shape.layers, own = 3, gate = "MXFP4", up = "MXFP4", down = "MXFP4" },
+  mxfp4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4" },
+  iq4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4",
+    dense = "IQ4_NL", side = "Q8_0" },
   iq2 = { layers = shape.layers, own = 4, gate = "IQ2_XXS", up = "IQ2_XXS", down = "Q2_K" },
   l4 = { layers = 4, own = 4, gate = "IQ2_XXS", up = "IQ2_XXS", down = "Q2_K" },
 }
+for _, kind in pairs(kinds) do kind.dense, kind.side = kind.dense or "Q8_0", kind.side or "F16" end
 
 -- {== Tensors ====================================================================================
 
@@ -67,25 +73,25 @@ local function each_of_layer(layer, kind, add)
     add(("hc_%s_scale.weight"):format(part), "F32", 3)
     add(("%s_norm.weight"):format(part), "F32", width)
   end
-  add("attn_q_a.weight", "Q8_0", width, shape.q_lora)
+  add("attn_q_a.weight", kind.dense, width, shape.q_lora)
   add("attn_q_a_norm.weight", "F32", shape.q_lora)
-  add("attn_q_b.weight", "Q8_0", shape.q_lora, shape.heads * head)
-  add("attn_kv.weight", "Q8_0", width, head)
+  add("attn_q_b.weight", kind.dense, shape.q_lora, shape.heads * head)
+  add("attn_kv.weight", kind.dense, width, head)
   add("attn_kv_a_norm.weight", "F32", head)
   add("attn_sinks.weight", "F32", shape.heads)
-  add("attn_output_a.weight", "Q8_0", shape.heads * head / shape.o_groups, shape.o_groups * o_lora)
-  add("attn_output_b.weight", "Q8_0", shape.o_groups * o_lora, width)
+  add("attn_output_a.weight", kind.dense, shape.heads * head / shape.o_groups, shape.o_groups * o_lora)
+  add("attn_output_b.weight", kind.dense, shape.o_groups * o_lora, width)
   if ratio ~= 0 then
-    add("attn_compressor_kv.weight", "F16", width, lanes * head)
-    add("attn_compressor_gate.weight", "F16", width, lanes * head)
+    add("attn_compressor_kv.weight", kind.side, width, lanes * head)
+    add("attn_compressor_gate.weight", kind.side, width, lanes * head)
     add("attn_compressor_ape.weight", "F16", lanes * head, ratio)
     add("attn_compressor_norm.weight", "F32", head)
   end
   if ratio == 4 then
-    add("indexer.attn_q_b.weight", "F16", shape.q_lora, index_heads * index_head)
-    add("indexer.proj.weight", "F16", width, index_heads)
-    add("indexer_compressor_kv.weight", "F16", width, lanes * index_head)
-    add("indexer_compressor_gate.weight", "F16", width, lanes * index_head)
+    add("indexer.attn_q_b.weight", kind.side, shape.q_lora, index_heads * index_head)
+    add("indexer.proj.weight", kind.side, width, index_heads)
+    add("indexer_compressor_kv.weight", kind.side, width, lanes * index_head)
+    add("indexer_compressor_gate.weight", kind.side, width, lanes * index_head)
     add("indexer_compressor_ape.weight", "F16", lanes * index_head, ratio)
     add("indexer_compressor_norm.weight", "F32", index_head)
   end
@@ -95,9 +101,9 @@ local function each_of_layer(layer, kind, add)
   add("ffn_gate_exps.weight", kind.gate, width, wide, shape.experts)
   add("ffn_up_exps.weight", kind.up, width, wide, shape.experts)
   add("ffn_down_exps.weight", kind.down, wide, width, shape.experts)
-  add("ffn_gate_shexp.weight", "Q8_0", width, wide)
-  add("ffn_up_shexp.weight", "Q8_0", width, wide)
-  add("ffn_down_shexp.weight", "Q8_0", wide, width)
+  add("ffn_gate_shexp.weight", kind.dense, width, wide)
+  add("ffn_up_shexp.weight", kind.dense, width, wide)
+  add("ffn_down_shexp.weight", kind.dense, wide, width)
 end
 
 --- A list of tensors { name, type, dimensions, bytes, at }; `fresh` where the bytes are not another tensor's, too.
@@ -117,7 +123,7 @@ local function tensors_of(kind)
   end
   local function alone(name, ...) add(name, name, ...) end
   alone("token_embd.weight", "F16", shape.width, shape.vocabulary)
-  alone("output.weight", "Q8_0", shape.width, shape.vocabulary)
+  alone("output.weight", kind.dense, shape.width, shape.vocabulary)
   alone("output_norm.weight", "F32", shape.width)
   alone("output_hc_fn.weight", "F16", streams * shape.width, streams)
   alone("output_hc_base.weight", "F32", streams)
@@ -249,7 +255,7 @@ local function write_random(file, bytes, chunk)
   assert(file:write(chunk:sub(1, bytes % #chunk)))
 end
 
---- Writes the file of `kind` ("mxfp4", "iq2", "l4") to `path`.
+--- Writes the file of `kind` ("mxfp4", "iq4", "iq2", "l4") to `path`.
 function flash_gguf.write(kind, path)
   local tensors, metadata = tensors_of(kinds[kind]), metadata_of(kinds[kind])
   local file, draw, chunks = assert(io.open(path, "wb")), release.generator(), {}
@@ -286,7 +292,7 @@ end
 
 if arg and arg[0] and arg[0]:find "flash_gguf%.lua$" then
   if not kinds[arg[1]] or not arg[2] then
-    io.stderr:write("usage: lua5.4 bench/flash_gguf.lua mxfp4|iq2|l4 FILE\n")
+    io.stderr:write("usage: lua5.4 bench/flash_gguf.lua mxfp4|iq4|iq2|l4 FILE\n")
     os.exit(2)
   end
   flash_gguf.write(arg[1], arg[2])
