@@ -163,6 +163,11 @@ test-kill: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
 	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_KILLS=5000 lua5.4 /usr/bin/busted --filter=F08 spec/runtime/saving_spec.lua
 
+##  make test-convert   conversions of gigabytes: the memory they take (a minute, 5 GB of disk under /tmp)
+test-convert: needed-to-test
+	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
+	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_LARGE=1 SPECS=spec/convert/memory_spec.lua tools/test.sh lua5.4:lua5.4
+
 ##  make fuzz       a container's parser under libFuzzer and the sanitizers: FUZZ=gguf or safetensors, for DURATION seconds
 FUZZ     ?= gguf
 DURATION ?= 60
@@ -278,5 +283,5 @@ help:
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
 .PHONY: all needed needed-to-test demo chat ask extract triage agent test test-sanitize test-threads test-neon test-kill \
-        test-states test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle reference install clean help
+        test-convert test-states test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle reference install clean help
 .SECONDARY:

@@ -95,7 +95,7 @@ ms_status file_part_read (const file_part *part, void *out, size_t count, uint64
 ms_status file_part_sync (file_part *part, ms_error *err);
 void file_part_close (file_part *part);             /* leaves the file; {0} is allowed, leaves it {0} */
 
-/* Gives a file or folder another name, lasting; what bears it, unless it is a folder with something in it, is replaced. */
+/* Gives a file or folder another name, lasting. A file or an empty folder that bears it is replaced. */
 ms_status file_move (const char *from, const char *to, ms_error *err);
 
 /* {== Paths ====================================================================================== */

@@ -126,8 +126,8 @@ static tensor_type same_numbers (const planner *pl, const stored_tensor *t) {
 
 static ms_status fail_blocks (const planner *pl, const stored_tensor *t, size_t columns, size_t block,
                               tensor_class class, ms_error *err) {
-  return fail(err, MS_EINVAL, "%s: tensor %s has rows of %zu values, no whole number of blocks of %zu: give '%s' another "
-              "type, such as %s", t->file, t->name, columns, block, class_names[class],
+  return fail(err, MS_EINVAL, "%s: tensor %s has rows of %zu values, no whole number of blocks of %zu: give '%s' "
+              "another type, such as %s", t->file, t->name, columns, block, class_names[class],
               block > 32 && columns % 32 == 0 && pl->p->container == CONTAINER_GGUF ? "q8_0 or iq4_nl" : "bf16");
 }
 
@@ -197,13 +197,13 @@ static void shape_of (const stored_tensor *t, size_t *rows, size_t *columns) {
   *columns = (t->rank == 0 ? 1 : t->shape[t->rank - 1]) * (t->type == TENSOR_I8 ? 2 : 1);
 }
 
-/* A layer's experts have one type together. The first one's is not the others': no number changes without being asked. */
+/* A layer's experts have one type together. That of the first may change the others' numbers: somebody has to ask. */
 static ms_status check_mixture (const planner *pl, const stored_tensor *first, const stored_tensor *other,
                                 tensor_class class, work *how) {
   *how = WORK_VALUES;
   if (pl->chosen[class]) return MS_OK;
-  return fail(pl->err, MS_EUNSUPPORTED, "%s: tensor %s is %s, %s is %s, but in the target they have one type: give one for "
-              "'%s'", other->file, other->name, tensor_types[other->type].name, first->name,
+  return fail(pl->err, MS_EUNSUPPORTED, "%s: tensor %s is %s, %s is %s, but in the target they have one type: give one "
+              "for '%s'", other->file, other->name, tensor_types[other->type].name, first->name,
               tensor_types[first->type].name, class_names[class]);
 }
 
@@ -211,8 +211,8 @@ static ms_status check_mixture (const planner *pl, const stored_tensor *first, c
 static ms_status check_tiles (const planner *pl, const stored_tensor *t) {
   const size_t *block = pl->p->form.block;
   if (block[0] == 128 && block[1] == 128) return MS_OK;
-  return fail(pl->err, MS_EUNSUPPORTED, "%s: tensor %s: fp8 is written with a scale for 128 x 128 values, the model has %zu "
-              "x %zu: choose another type", t->file, t->name, block[0], block[1]);
+  return fail(pl->err, MS_EUNSUPPORTED, "%s: tensor %s: fp8 is written with a scale for 128 x 128 values, the model has "
+              "%zu x %zu: choose another type", t->file, t->name, block[0], block[1]);
 }
 
 /* The `count` matrices sources[] as one tensor; takes the list over. */

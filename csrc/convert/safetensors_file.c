@@ -112,7 +112,7 @@ static ms_status add_side (plan *p, const char *name, byte_list *content, ms_err
 static ms_status add_index (plan *p, ms_error *err) {
   byte_list text = { 0 };
   if (p->file_count == 1) return MS_OK;
-  ms_status status = bytes_add_text(&text, err, "{\n  \"metadata\": {\n    \"total_size\": %llu\n  },\n  \"weight_map\": {",
+  ms_status status = bytes_add_text(&text, err, "{\n  \"metadata\": { \"total_size\": %llu },\n  \"weight_map\": {",
                                     (unsigned long long)p->bytes);
   for (size_t i = 0; i < p->count && status == MS_OK; i++)
     status = bytes_add_text(&text, err, "%s\n    \"%s\": \"%s\"", i == 0 ? "" : ",", p->outputs[i].name,

@@ -89,8 +89,8 @@ static ms_status begin_journal (target *t, ms_error *err) {
   bool found;
   TRY(has_files(t, &found, err));
   if (found)
-    return fail(err, MS_EINVAL, "%s: is of another conversion, of another model or with other types: remove it and %s to "
-                "start anew", t->part, t->journal_path);
+    return fail(err, MS_EINVAL, "%s: is of another conversion, of another model or with other types: remove it and %s "
+                "to start anew", t->part, t->journal_path);
   memcpy(header, magic, 8);
   bytes_put_unsigned(header + 8, t->p->hash, 8);
   return file_part_write(&t->journal, header, sizeof header, 0, err);
@@ -201,8 +201,8 @@ static ms_status explain (const target *t, ms_status status, ms_error *err) {
   char message[sizeof err->message];
   if (status != MS_ENOSPC || err == NULL) return status;
   snprintf(message, sizeof message, "%.400s", err->message);
-  return fail(err, status, "%s: make room for %" PRIu64 " bytes and start the conversion again, it goes on where it was",
-              message, t->p->bytes - t->done);
+  return fail(err, status, "%s: make room for %" PRIu64 " bytes and start the conversion again, it goes on where it "
+              "was", message, t->p->bytes - t->done);
 }
 
 ms_status target_write (target *t, size_t which, const void *bytes, size_t count, ms_error *err) {
@@ -228,8 +228,8 @@ ms_status target_finish (target *t, size_t count, ms_error *err) {
 /* {== The end ==================================================================================== */
 
 static ms_status fail_damaged (const target *t, const char *what, ms_error *err) {
-  return fail(err, MS_EIO, "%s: %s is not on the disk as it was written: check the disk, and start the conversion again",
-              t->file.path, what);
+  return fail(err, MS_EIO, "%s: %s is not on the disk as it was written: check the disk, and start the conversion "
+              "again", t->file.path, what);
 }
 
 /* The header, and the padding behind the last tensor. */

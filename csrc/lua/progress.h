@@ -1,6 +1,6 @@
 /*
 ** A function of the script's that is called while the engine works on this thread. The work must not be left by a Lua
-** error, so everything that can raise runs under lua_pcall; the first error is kept, and raised when the work has ended.
+** error, so what can raise runs under lua_pcall; the first error is kept, and raised when the work has ended.
 */
 #ifndef lua_progress_h
 #define lua_progress_h
