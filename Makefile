@@ -221,6 +221,12 @@ bench-decode: needed
 	@$(CC) -O3 -march=native -pthread bench/bandwidth.c -o $(BUILD)/bandwidth
 	@$(RUN) bench/decode.lua $(BUILD)/l4 $(BUILD)/bandwidth
 
+##  make bench-depth     generating at 8k, 32k and 128k tokens against the first, and memory: MODEL=PATH
+.PHONY: bench-depth
+bench-depth: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
+	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/depth.lua $(MODEL)
+
 ##  make bench-compare   beside other engines on a file of bench/flash_gguf.lua: ARGS="KIND FILE --llama PROGRAM .."
 .PHONY: bench-compare
 bench-compare: needed

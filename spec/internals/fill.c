@@ -1,6 +1,6 @@
 /*
 ** Sessions as long as nobody would wait for: rows that were not computed. For measurements of what depends on a
-** session's length alone (bench/million.lua).
+** session's length alone (bench/million.lua, bench/depth.lua).
 */
 #include "internals.h"
 
@@ -9,27 +9,31 @@
 #include "../../csrc/lua/session.h"
 #include "../../csrc/runtime/runtime.h"
 
-/* Tokens after which every kind of row of every layer ends with a page: 64 rows of ratio 128; tokens filled at once. */
-enum { PERIOD = 64 * 128, PART = 256 };
+/*
+** Tokens filled at once, which periods are a multiple of, so that whole groups of 16 index rows are copied; and those
+** after which every kind of row of every layer ends with a page: 64 rows of ratio 128.
+*/
+enum { PART = 256, PERIOD = 64 * 128 };
 
 /* Rows [to, to + count) become those of [from, from + count), where these have not been given up. */
 static void copy_rows (const row_view *view, size_t from, size_t to, size_t count) {
   for (size_t row = 0, piece; row < count && view->row_bytes != 0; row += piece) {
-    size_t at = (from + row) % view->rows_per_page, left = view->rows_per_page - at;   /* alike in both pages */
-    const uint8_t *source = view->pages[(from + row) / view->rows_per_page];
+    const size_t page = view->rows_per_page, source_row = (from + row) % page, row_of_page = (to + row) % page;
+    const size_t left = page - (source_row > row_of_page ? source_row : row_of_page);
+    const uint8_t *source = view->pages[(from + row) / page];
     piece = count - row < left ? count - row : left;
     if (source != NULL)
-      memcpy(view->pages[(to + row) / view->rows_per_page] + at * view->row_bytes, source + at * view->row_bytes,
+      memcpy(view->pages[(to + row) / page] + row_of_page * view->row_bytes, source + source_row * view->row_bytes,
              piece * view->row_bytes);
   }
 }
 
 /*
-** The compressed rows of the next PART tokens are those of the tokens a PERIOD before; those that only the next tokens
+** The compressed rows of the next PART tokens are those of the tokens a period before; those that only the next tokens
 ** can reach stay what they are, and come right with the last part.
 */
-static void repeat_rows (const model *m, model_cache *cache) {
-  size_t to = model_cache_position(cache), from = to - PERIOD;
+static void repeat_rows (const model *m, model_cache *cache, size_t period) {
+  size_t to = model_cache_position(cache), from = to - period;
   for (size_t i = 0; i < m->config.layers; i++) {
     size_t ratio = m->layers[i].ratio;
     segment seen = model_cache_segment(cache, i, 0, PART);
@@ -42,15 +46,15 @@ static void repeat_rows (const model *m, model_cache *cache) {
   }
 }
 
-static ms_status fill_session (ms_session *session, ms_error *err) {
+static ms_status fill_session (ms_session *session, size_t period, ms_error *err) {
   const model *m = session->engine->model;
   size_t read = session_read(session);
-  if (session->job != NULL || read == 0 || read % PERIOD != 0)
-    return fail(err, MS_EINVAL, "%zu tokens are read: not a multiple of %d", read, PERIOD);
-  for (; session->tokens.count - read >= PERIOD; read += PERIOD) {
-    for (size_t part = 0; part < PERIOD; part += PART) {
+  if (session->job != NULL || read == 0 || read % period != 0)
+    return fail(err, MS_EINVAL, "%zu tokens are read: not a multiple of %zu", read, period);
+  for (; session->tokens.count - read >= period; read += period) {
+    for (size_t part = 0; part < period; part += PART) {
       TRY(session_reserve(session, PART, false, err));
-      repeat_rows(m, session->cache);
+      repeat_rows(m, session->cache, period);
       model_cache_commit(session->cache, PART);
     }
   }
@@ -58,15 +62,18 @@ static ms_status fill_session (ms_session *session, ms_error *err) {
 }
 
 /*
-** fill(session) -> session | nil, message, code. Its unread tokens count as read, 8192 at a time: their rows are copies
-** of those of the 8192 tokens before. As many are read, or a multiple; fewer may be left unread.
+** fill(session, period) -> session | nil, message, code. Its unread tokens count as read, a period (8192, or another
+** multiple of 256) at a time: their rows are copies of those of the period before. As many are read, or a multiple;
+** fewer may be left unread.
 */
 static int window_fill (lua_State *L) {
   static const call from = { "fill", 0 };
   ms_session *session = free_session(L, 1, &from);
+  const size_t period = (size_t)luaL_optinteger(L, 2, PERIOD);
   ms_error err;
+  luaL_argcheck(L, period != 0 && period % PART == 0, 2, "not a multiple of 256");
   engine_lock(session->engine);
-  ms_status status = fill_session(session, &err);
+  ms_status status = fill_session(session, period, &err);
   engine_unlock(session->engine);
   if (status != MS_OK) return push_failure(L, &err);
   lua_settop(L, 1);
