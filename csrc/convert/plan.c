@@ -332,7 +332,7 @@ static ms_status read_choices (planner *pl, const ms_convert_options *options) {
 
 static void hash_plan (plan *p, const checkpoint *files) {
   const uint64_t head[] = { p->container, p->count, checkpoint_identity(files) };
-  p->hash = XXH64(head, sizeof head, 0);
+  p->hash = XXH64(head, sizeof head, XXH64(ms_version(), strlen(ms_version()), 0));
   for (size_t i = 0; i < p->count; i++) {
     const output *o = &p->outputs[i];
     const uint64_t place[] = { o->work, o->type, o->file, o->offset, o->bytes };

@@ -52,7 +52,7 @@ typedef struct plan {
   side_file sides[16]; size_t side_count;            /* files beside the weights */
   stored_form form;
   uint64_t bytes;                /* of all outputs */
-  uint64_t hash;                 /* of everything above and of the source's files */
+  uint64_t hash;                 /* of everything above, of the source's files and of our version */
 } plan;
 
 /*

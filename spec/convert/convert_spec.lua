@@ -1,6 +1,7 @@
 --- moonseek.convert: the same model in another container. What is computed is what says that it is the same.
 local support = require "spec.support"
 local files = require "spec.format.files"
+local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
 local moonseek = require "moonseek"
 local internals = support.internals()
@@ -85,6 +86,42 @@ describe("without options", function()
     assert.is_true(logits(copy, "fast", "129") == logits("spec/oracle/tiny", "fast", "129"))
     local from_shards = converted("spec/oracle/tinypro")
     assert.is_true(logits(from_shards, "fast", "129") == logits("spec/oracle/tinypro", "fast", "129"))
+  end)
+
+  it("other spellings and fused experts become the official names", function()
+    local entries = files.entries("tinystage/model.safetensors")
+    local config = support.read_file("spec/oracle/tinystage/config.json")
+    for name, spelled in pairs { v3 = files.as_v3(entries), transformers = files.as_transformers(entries) } do
+      support.write_file(folder .. "/model.safetensors", files.encode(spelled))
+      support.write_file(folder .. "/config.json", config)
+      assert_same(support.oracle("tinystage/model.safetensors"), tensors(converted(folder)))
+      assert(assert(moonseek.probe(converted(folder, ".gguf"))).types.MXFP4, name)
+    end
+  end)
+
+  it("a GGUF model in parts becomes one file, and a wo_a in groups the matrix that it is", function()
+    local list = model.tensors(model.entries("tinystage"))
+    local o_groups = model.config("tinystage").o_groups
+    for _, tensor in ipairs(list) do
+      if tensor.name:find("attn_output_a", 1, true) then
+        tensor.shape = { o_groups, tensor.shape[1] / o_groups, tensor.shape[2] }
+      end
+    end
+    local halves = { {}, {} }
+    for i, tensor in ipairs(list) do table.insert(halves[i % 2 + 1], tensor) end
+    for number = 1, 2 do
+      local keys = number == 1 and model.keys(model.config("tinystage")) or {}
+      keys[#keys + 1] = { "split.no", "u16", number - 1 }
+      keys[#keys + 1] = { "split.count", "u16", 2 }
+      keys[#keys + 1] = { "split.tensors.count", "i32", #list }
+      support.write_file(("%s/m-%05d-of-00002.gguf"):format(folder, number), gguf.encode(keys, halves[number]))
+    end
+    local path = converted(folder .. "/m-00002-of-00002.gguf", ".gguf")
+    assert.is_nil(support.read_file(path):find("split.", 1, true))
+    assert.is_true(logits(path, "exact", "stage") == logits(folder .. "/m-00001-of-00002.gguf", "exact", "stage"))
+    for name, tensor in pairs(assert(internals.checkpoint(path))) do
+      assert(#tensor.shape <= 2, name)
+    end
   end)
 
   it("a GGUF file is copied: the same key/values and bytes, block types as they are", function()

@@ -124,6 +124,33 @@ describe("a conversion that is stopped", function()
     assert_whole()
   end)
 
+  it("reads everything back: what the disk changed before that is found, by tensor, and done again", function()
+    local done, message, code = convert { on_progress = function(phase, at)
+      if phase ~= "verify" or at > 100000 then return end
+      local bytes = support.read_file(target .. ".part")
+      support.write_file(target .. ".part", bytes:sub(1, -1001) .. ("x"):rep(1000))
+    end }
+    assert.same({ nil, "EIO" }, { done, code })
+    assert.matches("%.part: [%w_.]+ is not on the disk as it was written: check the disk", message)
+    assert.is_false(exists(target))
+    assert(convert())
+    assert_whole()
+  end)
+
+  it("is in vain when its source changes meanwhile", function()
+    local source = folder .. "/source"
+    assert(os.execute(("cp -r %s '%s'"):format(small, source)))
+    local done, message, code = convert { source = source, on_progress = function(phase)
+      if phase ~= "convert" then return end
+      local file = assert(io.open(source .. "/model.safetensors", "ab"))
+      file:write(" ")
+      file:close()
+    end }
+    assert.same({ nil, "EIO" }, { done, code })
+    assert.truthy(message:find("the file has changed since it was opened", 1, true))
+    assert.is_false(exists(target))
+  end)
+
   it("is alone: another on the same target is told EBUSY", function()
     local asked
     assert(convert { on_progress = function()

@@ -102,3 +102,33 @@ describe("official_name", function()
     assert.truthy(message:find("longer than 511 bytes", 1, true))
   end)
 end)
+
+describe("gguf_name", function()
+  local rows = {
+    { "embed.weight", "token_embd.weight" },
+    { "hc_head_scale", "output_hc_scale.weight" },
+    { "layers.12.attn.wkv.weight", "blk.12.attn_kv.weight" },
+    { "layers.0.attn.attn_sink", "blk.0.attn_sinks.weight" },
+    { "layers.2.attn.indexer.wq_b.weight", "blk.2.indexer.attn_q_b.weight" },
+    { "layers.2.attn.indexer.compressor.wkv.weight", "blk.2.indexer_compressor_kv.weight" },
+    { "layers.3.ffn.gate.bias", "blk.3.exp_probs_b.bias" },
+    { "layers.3.ffn.gate.tid2eid", "blk.3.ffn_gate_tid2eid.weight" },
+    { "layers.3.ffn.shared_experts.w2.weight", "blk.3.ffn_down_shexp.weight" },
+    { "layers.3.ffn.experts.0.w1.weight", "blk.3.ffn_gate_exps.weight" },
+    { "layers.3.ffn.experts.255.w3.weight", "blk.3.ffn_up_exps.weight" },
+  }
+  for _, row in ipairs(rows) do
+    it(("of %s is %s"):format(row[1], row[2]), function() assert.equal(row[2], internals.gguf_name(row[1])) end)
+  end
+
+  it("leads back to the official one", function()
+    for i = 1, #rows - 2 do assert.equal(rows[i][1], (internals.official_name(rows[i][2]))) end
+  end)
+
+  it("is none for scales, drafting layers and unknown tensors", function()
+    for _, name in ipairs { "layers.0.attn.wq_a.scale", "layers.3.ffn.experts.0.w1.scale", "mtp.0.enorm.weight",
+      "layers.0.ffn.gate", "vision.patch.weight", "" } do
+      assert.is_nil(internals.gguf_name(name), name)
+    end
+  end)
+end)

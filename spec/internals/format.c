@@ -191,6 +191,14 @@ static int window_official_name (lua_State *L) {
   return 2 + (int)name.fused->count;
 }
 
+/* gguf_name(official) -> the name that GGUF files give it; nil when they have none */
+static int window_gguf_name (lua_State *L) {
+  char name[NAME_LIMIT];
+  if (!name_for_gguf(luaL_checkstring(L, 1), name)) return 0;
+  lua_pushstring(L, name);
+  return 1;
+}
+
 /* {== Configuration ============================================================================== */
 
 static void push_config (lua_State *L, const model_config *c) {
@@ -336,6 +344,7 @@ void register_format_internals (lua_State *L) {
     { "checkpoint_open", window_checkpoint_open },
     { "checkpoint_while", window_checkpoint_while },
     { "official_name", window_official_name },
+    { "gguf_name", window_gguf_name },
     { "config", window_config },
     { "checkpoint_config", window_checkpoint_config },
     { "gguf_parse", window_gguf_parse },
