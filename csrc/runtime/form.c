@@ -131,16 +131,23 @@ static size_t count_equals (const ms_engine *engine, size_t from) {
   return equals;
 }
 
+static bool is_alone (const ms_engine *engine) {
+  size_t running = 0;
+  for (size_t i = 0; i < engine->job_count; i++) running += can_run(engine->order[i]);
+  return running == 1 && !engine->hosted;
+}
+
 /*
 ** The rows go to the highest priority; equals have equal shares, and what one does not need goes to those
 ** behind it. With `answers` waiting, as many as fit the slice.
 */
 static void add_prefills (ms_engine *engine, size_t answers) {
-  size_t equals = 0, rows = STEP_ROWS;
-  if (answers != 0) rows = pace_rows(&engine->pace, engine->step.decodes, engine->slice_ns, STEP_ROWS);
+  const size_t most = is_alone(engine) ? STEP_ROWS : SHARED_ROWS;
+  size_t equals = 0, rows = most;
+  if (answers != 0) rows = pace_rows(&engine->pace, engine->step.decodes, engine->slice_ns, most);
   for (size_t i = 0; i < engine->job_count; i++) {
     ms_job *job = engine->order[i];
-    size_t left = rows < STEP_ROWS - engine->step.rows ? rows : STEP_ROWS - engine->step.rows;
+    size_t left = rows < most - engine->step.rows ? rows : most - engine->step.rows;
     if (left == 0) return;
     if (i == 0 || job->options.priority != engine->order[i - 1]->options.priority) equals = count_equals(engine, i);
     if (!can_run(job) || !wants_prefill(job)) continue;
@@ -208,7 +215,7 @@ bool step_form (ms_engine *engine) {
   begin_jobs(engine);
   order_jobs(engine);
   bool kept = any_job(engine, wants_prefill) || any_job(engine, wants_first_token);
-  size_t answers = add_decodes(engine, STEP_ROWS - (kept ? PREFILL_ROWS : 0));
+  size_t answers = add_decodes(engine, SHARED_ROWS - (kept ? PREFILL_ROWS : 0));
   s->decodes = s->rows;
   add_prefills(engine, answers);
   add_draws(engine);

@@ -22,10 +22,10 @@
 #include "text.h"
 
 /*
-** Rows of a step. Long enough that a step reads the weights of a mixture layer once for many rows, short
-** enough that a decoding session waits for one step of somebody's prefill and no longer.
+** Rows of a step: at most SHARED_ROWS of them where others wait for its end, the host's thread or another job. A job
+** alone takes STEP_ROWS: a step reads every expert, and twice the rows have twice the use of it.
 */
-enum { STEP_ROWS = 256 };
+enum { STEP_ROWS = 512, SHARED_ROWS = 256 };
 
 enum { EVENT_LIMIT = 256 };              /* waiting events a job; a slower reader pauses it */
 

@@ -475,6 +475,7 @@ static void set_constant (lua_State *L, const char *name, int value) {
 void register_runtime_internals (lua_State *L) {
   luaL_setfuncs(L, functions, 0);
   set_constant(L, "STEP_ROWS", STEP_ROWS);
+  set_constant(L, "SHARED_ROWS", SHARED_ROWS);
   set_constant(L, "EVENT_LIMIT", EVENT_LIMIT);
   set_constant(L, "MARK_LIMIT", MARK_LIMIT);
 }

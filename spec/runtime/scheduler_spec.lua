@@ -86,6 +86,28 @@ describe("company", function()
     engine:close()
   end)
 
+  it("takes most rows of a text that is read alone, fewer where a job or the host's thread waits", function()
+    local function first_step(threads, texts)
+      local engine, jobs = tiny.open { threads = threads }, {}
+      local long = tiny.tokens(internals.STEP_ROWS * 4)
+      for i = 1, texts do
+        local session = assert(engine:session { context = 4096 })
+        session:sync(long)
+        jobs[i] = assert(session:start(options { max_tokens = 1 }))
+      end
+      local last, event = jobs[texts]
+      repeat
+        last:wait(60000)
+        event = last:poll()
+      until event
+      engine:close()
+      return event.done
+    end
+    assert.equal(0, first_step(1, 1) % internals.STEP_ROWS)       -- an event tells of all steps since the last
+    assert.equal(internals.SHARED_ROWS, first_step(0, 1))
+    assert.equal(internals.SHARED_ROWS / 2, first_step(0, 2))
+  end)
+
   it("R07: a hundred jobs at once all end", function()
     local engine, jobs = tiny.open { threads = 2 }, {}
     for i = 1, 100 do

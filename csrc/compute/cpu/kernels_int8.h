@@ -215,7 +215,7 @@ static inline cpu_int8_rows int8_rows_at (const cpu_int8_rows *x, size_t row, si
   return (cpu_int8_rows){ x->codes + at, x->scales + at / CPU_BLOCK, x->sums + at / CPU_HALF_BLOCK, x->columns };
 }
 
-enum { ROWS_TILE = 32 };               /* rows whose sums and activations stay in the caches beside a tile */
+enum { ROWS_TILE = 64 };               /* rows whose sums and activations stay in the caches beside a tile */
 
 /* The last columns of up to ROWS_TILE rows as superblocks that end in zeros. */
 typedef struct int8_last_rows {
