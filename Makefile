@@ -214,6 +214,12 @@ bench-kernels: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
 	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/kernels.lua
 
+##  make bench-encodings   what stored forms lose, in weights and in the pocket model's answers: docs/convert.md
+.PHONY: bench-encodings
+bench-encodings: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory spec-modules
+	@MOONSEEK_BUILD=$(BUILD) lua5.4 bench/encodings.lua
+
 ##  make bench-decode   four layers of V4-Flash, random weights (4 GB on disk): decoding against the memory's speed
 .PHONY: bench-decode
 bench-decode: needed

@@ -240,7 +240,7 @@ static void pack_q4_k (const lines *from, q4_k_block *block) {
       block->scales[s] |= (uint8_t)(least >> 4 << 6);
     }
     for (int i = 0; i < BLOCK; i++)
-      q[i] = s % 2 == 0 ? (uint8_t)from->q[s][i] : (uint8_t)(q[i] | (int)from->q[s][i] << 4);
+      q[i] = (uint8_t)((s % 2 == 0 ? 0 : q[i]) | (int)from->q[s][i] << s % 2 * 4);
   }
 }
 
