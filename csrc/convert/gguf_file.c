@@ -19,14 +19,14 @@ static const file_type file_types[] = {
   { TENSOR_IQ1_M, 31 }, { TENSOR_BF16, 32 },  { TENSOR_MXFP4, 38 },
 };
 
-/* That of the largest tensor: the experts'. */
+/* That of the type which takes the most bytes. */
 static uint32_t file_type_of (const plan *p) {
-  const output *largest = &p->outputs[0];
-  for (size_t i = 1; i < p->count; i++)
-    if (p->outputs[i].bytes > largest->bytes) largest = &p->outputs[i];
-  for (size_t i = 0; i < sizeof file_types / sizeof *file_types; i++)
-    if (file_types[i].type == largest->type) return file_types[i].number;
-  return 0;
+  uint64_t bytes[TENSOR_TYPE_COUNT] = { 0 };
+  const file_type *most = &file_types[0];
+  for (size_t i = 0; i < p->count; i++) bytes[p->outputs[i].type] += p->outputs[i].bytes;
+  for (size_t i = 1; i < sizeof file_types / sizeof *file_types; i++)
+    if (bytes[file_types[i].type] > bytes[most->type]) most = &file_types[i];
+  return most->number;
 }
 
 /* The fastest dimension first. Offsets count from the start of the data as yet. */
