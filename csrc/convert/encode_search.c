@@ -140,8 +140,8 @@ static line fitted_line (const float *x, float x_sum, const float *q, float *low
 }
 
 /* Where a candidate's codes 0 and 15 lie, as parts of the way from 0, or the middle, to the lowest and highest value. */
-static const float reaches[] = { 0.74f, 0.80f, 0.86f, 0.92f, 0.98f, 1.04f };
-enum { REACHES = sizeof reaches / sizeof reaches[0], REFITS = 2 };
+static const float reaches[] = { 0.72f, 0.77f, 0.82f, 0.87f, 0.92f, 0.97f, 1.02f, 1.07f };
+enum { REACHES = sizeof reaches / sizeof reaches[0] };
 
 static line search_line (const float *x) {
   float highest = x[0], lowest = 0, q[BLOCK], most = -1, lowers;
@@ -163,10 +163,6 @@ static line search_line (const float *x) {
       best = fitted;
     }
   }
-  for (int i = 0; i < REFITS; i++) {
-    nearest_codes(x, best, q);
-    best = fitted_line(x, x_sum, q, &lowers);
-  }
   return best;
 }
 
@@ -175,22 +171,20 @@ typedef struct lines {
   float d, m;
   uint8_t scales[SUBS], leasts[SUBS];
   float q[SUBS][BLOCK];
-  float error;
 } lines;
 
-static int rounded_code (float value, float unit, int by) {
-  const int code = unit == 0 ? 0 : (int)rintf(fminf(fmaxf(value / unit, 0), 63)) + by;
-  return code < 0 ? 0 : code > 63 ? 63 : code;
+static int rounded_code (float value, float unit) {
+  return unit == 0 ? 0 : (int)rintf(fminf(fmaxf(value / unit, 0), 63));
 }
 
 /* Sub-block s with the scale and the least of six bits that suit it best, near those of `wanted`. */
 static void store_line (const float *x, line wanted, lines *to, int s) {
   float q[BLOCK], fewest = INFINITY;
-  for (int i = 0; i < 9; i++) {
-    const int scale = rounded_code(wanted.scale, to->d, i / 3 - 1);
+  for (int by = -1; by <= 1; by++) {
+    const int scale = rounded_code(wanted.scale + (float)by * to->d, to->d);
     const float stored = to->d * (float)scale;
     /* What the other scale moves in the middle of the codes, the least makes up for. */
-    const int least = rounded_code(wanted.least + (stored - wanted.scale) * 7.5f, to->m, i % 3 - 1);
+    const int least = rounded_code(wanted.least + (stored - wanted.scale) * 7.5f, to->m);
     const float error = line_error(x, (line){ stored, to->m * (float)least }, q);
     if (error >= fewest) continue;
     fewest = error;
@@ -198,32 +192,6 @@ static void store_line (const float *x, line wanted, lines *to, int s) {
     to->leasts[s] = (uint8_t)least;
     memcpy(to->q[s], q, sizeof q);
   }
-  to->error += fewest;
-}
-
-static void store_lines (const float *x, const line *wanted, float d, float m, lines *to) {
-  to->d = d;
-  to->m = m;
-  to->error = 0;
-  for (int s = 0; s < SUBS; s++) store_line(x + s * BLOCK, wanted[s], to, s);
-}
-
-/* d and m that fit all codes of the block best, by least squares; false when they do not tell them apart. */
-static int fitted_units (const float *x, const lines *from, float *d, float *m) {
-  double aa = 0, ab = 0, bb = 0, ax = 0, bx = 0;         /* x is about d * a - m * b */
-  for (int s = 0; s < SUBS; s++) {
-    const double a = from->scales[s], b = from->leasts[s], q_sum = (double)sum(from->q[s]);
-    aa += a * a * (double)dot(from->q[s], from->q[s]);
-    ab += a * b * q_sum;
-    bb += b * b * BLOCK;
-    ax += a * (double)dot(from->q[s], x + s * BLOCK);
-    bx += b * (double)sum(x + s * BLOCK);
-  }
-  const double apart = aa * bb - ab * ab;
-  if (apart <= 1e-9 * aa * bb) return 0;
-  *d = (float)((ax * bb - bx * ab) / apart);
-  *m = (float)((ax * ab - bx * aa) / apart);
-  return *d > 0 && *m > 0;
 }
 
 static void pack_q4_k (const lines *from, q4_k_block *block) {
@@ -244,27 +212,19 @@ static void pack_q4_k (const lines *from, q4_k_block *block) {
   }
 }
 
-enum { ROUNDS = 2 };
-
 static void encode_q4_k_block (const float *x, q4_k_block *block) {
   line wanted[SUBS];
-  lines best, other;
-  float scale = 0, least = 0, d, m;
-  block_half d_half, m_half;
+  lines stored;
+  float scale = 0, least = 0;
   for (int s = 0; s < SUBS; s++) {
     wanted[s] = search_line(x + s * BLOCK);
     scale = fmaxf(scale, wanted[s].scale);
     least = fmaxf(least, wanted[s].least);
   }
-  store_lines(x, wanted, stored_half(scale / 63, block->d), stored_half(least / 63, block->m), &best);
-  for (int i = 0; i < ROUNDS && fitted_units(x, &best, &d, &m); i++) {
-    store_lines(x, wanted, stored_half(d, d_half), stored_half(m, m_half), &other);
-    if (other.error >= best.error) break;
-    best = other;
-    memcpy(block->d, d_half, sizeof d_half);
-    memcpy(block->m, m_half, sizeof m_half);
-  }
-  pack_q4_k(&best, block);
+  stored.d = stored_half(scale / 63, block->d);
+  stored.m = stored_half(least / 63, block->m);
+  for (int s = 0; s < SUBS; s++) store_line(x + s * BLOCK, wanted[s], &stored, s);
+  pack_q4_k(&stored, block);
 }
 
 void encode_q4_k (const encoded_band *band, const float *values) {

@@ -276,15 +276,17 @@ describe("the search for scales", function()
   it("comes near to what hundreds of lines give for Q4_K, whose scales are rounded", function()
     local x = normals(512, 0.02)
     local ours, least = squares(x, decode(encode("Q4_K", x, 256))), sum_of(best_line, internals.floats(x), 24)
-    assert.is_true(ours < least * 1.06, ("%g"):format(ours / least))
+    assert.is_true(ours < least * 1.03, ("%g"):format(ours / least))
     assert.is_true(ours > least * 0.98, ("%g"):format(ours / least))
   end)
 
   it("uses Q4_K's leasts where all values are below 0", function()
-    local x = {}
-    for i = 1, 256 do x[i] = -1 - random(0, 1000) / 1000 end      -- steps of 1/15: 0.019 rms of 1.5
-    local off = relative(internals.pack_floats(x), encode("Q4_K", internals.pack_floats(x), 256))
-    assert.is_true(off < 0.014, ("%g"):format(off))
+    for spread, limit in pairs { [1] = 0.0135, [0.01] = 0.0005 } do      -- steps of a fifteenth: 0.0193 rms of it
+      local x = {}
+      for i = 1, 256 do x[i] = -1 - spread * random(0, 1000) / 1000 end
+      local off = relative(internals.pack_floats(x), encode("Q4_K", internals.pack_floats(x), 256))
+      assert.is_true(off < limit, ("%g"):format(off))
+    end
   end)
 
   it("holds values of one sign, single ones and equal ones", function()

@@ -23,7 +23,7 @@ def values():
         rows.append(random.standard_normal(256) * 2.0 ** exponent)
     rows += [random.standard_t(3, 256) * 0.05, random.standard_cauchy(256) * 0.01, random.uniform(-1, 1, 256)]
     rows += [np.zeros(256), random.standard_normal(256) * 2.0 ** -24, random.standard_normal(256) * 1e-34]
-    rows += [random.integers(-9, 10, 256) / 2, random.choice([-65504.0, 65504.0, 65519.0, 1.0], 256)]
+    rows += [np.append(random.integers(-253, 254, 255) / 2, 127), random.choice([-65504.0, 65504.0, 65519.0, 1.0], 256)]
     one = np.zeros(256)
     one[37], one[200] = -3.25, 1e-30
     return np.stack(rows + [one]).astype(np.float32)
