@@ -11,7 +11,8 @@ local rows, only, only_level = {}, arg[2], arg[3]
 for count in (arg[1] or "1,4,8,12,32,256"):gmatch("%d+") do rows[#rows + 1] = tonumber(count) end
 local size, least_bytes, passes = 4096, 256e6, 3
 local integer = {}
-for _, name in ipairs { "FP4", "Q8_0", "MXFP4", "Q4_0", "IQ4_NL", "Q4_K", "Q2_K", "IQ2_XXS" } do
+for _, name in ipairs { "FP4", "Q8_0", "MXFP4", "Q4_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M",
+  "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS" } do
   integer[name] = true
 end
 

@@ -51,7 +51,7 @@ typedef struct cpu_kernels {
   void (*decode_blocks) (const weight *w, size_t row, float *out);
 
   /*
-  ** The same for integer-coded weights; NULL for others, and for those without integer products as yet.
+  ** The same for integer-coded weights; NULL for others, and for Q4_1, Q5_0 and Q5_1.
   ** FP4, as doubled integers: block b, value i of it: lane 4 * (b mod 4) + i / 8 receives float(sum of its
   ** eight integer products) * (weight scale * x scale / 2) by fused multiply-add, blocks ascending.
   ** GGML's blocks: sum b mod 4 of an output's four receives, blocks of 32 ascending, by fused multiply-add

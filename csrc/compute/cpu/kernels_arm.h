@@ -342,6 +342,19 @@ ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) {
   return EACH(int_lanes, vreinterpretq_s32_u32, wide);
 }
 
+ALWAYS_INLINE int_lanes sums_signed_bytes (const uint8_t *sixteen) {
+  const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(sixteen));
+  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
+  return (int_lanes){ vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
+                      vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high) };
+}
+
+ALWAYS_INLINE int_lanes sums_load (const int32_t *sixteen) {
+  return (int_lanes){ vld1q_s32(sixteen), vld1q_s32(sixteen + 4), vld1q_s32(sixteen + 8), vld1q_s32(sixteen + 12) };
+}
+
+ALWAYS_INLINE int_lanes sums_add (int_lanes x, int_lanes y) { return EACH_2(int_lanes, vaddq_s32, x, y); }
+
 ALWAYS_INLINE void turn_bytes (const uint8_t *const *rows, uint8_t *out) {
   vst4q_u8(out, ((uint8x16x4_t){ { vld1q_u8(rows[0]), vld1q_u8(rows[1]), vld1q_u8(rows[2]), vld1q_u8(rows[3]) } }));
 }

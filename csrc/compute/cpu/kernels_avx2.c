@@ -364,6 +364,10 @@ ALWAYS_INLINE int_lanes sums_fold (int_lanes first, int_lanes second) {
 ALWAYS_INLINE int_lanes sums_mul (int_lanes x, int_lanes y) { return (int_lanes){ _mm256_mullo_epi32(x.a, y.a),
                                                                                   _mm256_mullo_epi32(x.b, y.b) }; }
 
+ALWAYS_INLINE int_lanes sums_add (int_lanes x, int_lanes y) {
+  return (int_lanes){ _mm256_add_epi32(x.a, y.a), _mm256_add_epi32(x.b, y.b) };
+}
+
 ALWAYS_INLINE lanes sums_lanes (int_lanes x) {
   return (lanes){ _mm256_cvtepi32_ps(x.a), _mm256_cvtepi32_ps(x.b) };
 }
@@ -371,6 +375,15 @@ ALWAYS_INLINE lanes sums_lanes (int_lanes x) {
 ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) {
   return (int_lanes){ _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)sixteen)),
                       _mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)(sixteen + 8))) };
+}
+
+ALWAYS_INLINE int_lanes sums_signed_bytes (const uint8_t *sixteen) {
+  return (int_lanes){ _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)sixteen)),
+                      _mm256_cvtepi8_epi32(_mm_loadl_epi64((const void *)(sixteen + 8))) };
+}
+
+ALWAYS_INLINE int_lanes sums_load (const int32_t *sixteen) {
+  return (int_lanes){ load_32(sixteen), load_32(sixteen + 8) };
 }
 
 ALWAYS_INLINE void turn_bytes (const uint8_t *const *rows, uint8_t *out) {

@@ -282,9 +282,15 @@ ALWAYS_INLINE int_lanes sums_fold (int_lanes first, int_lanes second) {
 
 ALWAYS_INLINE int_lanes sums_mul (int_lanes a, int_lanes b) { return _mm512_mullo_epi32(a, b); }
 
+ALWAYS_INLINE int_lanes sums_add (int_lanes a, int_lanes b) { return _mm512_add_epi32(a, b); }
+
 ALWAYS_INLINE lanes sums_lanes (int_lanes a) { return _mm512_cvtepi32_ps(a); }
 
 ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) { return _mm512_cvtepu8_epi32(load_16(sixteen)); }
+
+ALWAYS_INLINE int_lanes sums_signed_bytes (const uint8_t *sixteen) { return _mm512_cvtepi8_epi32(load_16(sixteen)); }
+
+ALWAYS_INLINE int_lanes sums_load (const int32_t *sixteen) { return _mm512_loadu_si512(sixteen); }
 
 ALWAYS_INLINE void turn_bytes (const uint8_t *const *rows, uint8_t *out) {
   const __m512i words = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);

@@ -24,7 +24,11 @@ const cpu_kernels LEVEL = {
   .product_int8 = {
     [WEIGHT_FP4] = product_fp4_int8, [WEIGHT_Q8_0] = product_q8_0, [WEIGHT_MXFP4] = product_mxfp4,
     [WEIGHT_Q4_0] = product_q4_0, [WEIGHT_IQ4_NL] = product_iq4_nl,
-    [WEIGHT_Q4_K] = product_q4_k, [WEIGHT_Q2_K] = product_q2_k, [WEIGHT_IQ2_XXS] = product_iq2_xxs,
+    [WEIGHT_Q2_K] = product_q2_k, [WEIGHT_Q3_K] = product_q3_k, [WEIGHT_Q4_K] = product_q4_k,
+    [WEIGHT_Q5_K] = product_q5_k, [WEIGHT_Q6_K] = product_q6_k, [WEIGHT_IQ1_S] = product_iq1_s,
+    [WEIGHT_IQ1_M] = product_iq1_m, [WEIGHT_IQ2_XXS] = product_iq2_xxs, [WEIGHT_IQ2_XS] = product_iq2_xs,
+    [WEIGHT_IQ2_S] = product_iq2_s, [WEIGHT_IQ3_XXS] = product_iq3_xxs, [WEIGHT_IQ3_S] = product_iq3_s,
+    [WEIGHT_IQ4_XS] = product_iq4_xs,
   },
   .index_products = index_products,
   .sum_relu = sum_relu,

@@ -1,6 +1,7 @@
 /*
 ** Products of integer-coded blocks with a row of int8 activations, for one level: included by kernels_body.h (several
-** rows are kernels_tile.h's). The order of a sum is that of kernels.h: lane 4 k + j holds output j of four at once and the blocks k, k + 4, k + 8 ..
+** rows are kernels_tile.h's). The order of a sum is that of kernels.h: lane 4 k + j holds output j of four at once and
+** the blocks k, k + 4, k + 8 ..
 ** A level supplies byte_lanes (64 consecutive values, two blocks), int_lanes (sixteen int32) and the steps between:
 **   dot      16 sums of four products: of half block h of the two those at 4 h ..
 **   reduce   the dots of four outputs -> one sum a half block h and output j, at 4 h + j
@@ -9,14 +10,16 @@
 #ifndef compute_cpu_kernels_int8_h
 #define compute_cpu_kernels_int8_h
 
-enum { SUPERBLOCK_BLOCKS = SUPERBLOCK / CPU_BLOCK, OUTPUTS_INT8 = 4 };
+#include "kernels_expand.h"
+
+enum { OUTPUTS_INT8 = 4 };
 
 /* What is made once of a superblock of four outputs; each type uses what it needs. Tables as turn_bytes gives them. */
 typedef struct int8_prepared {
   lanes d, minus_m;                              /* of output j at 4 k + j */
   uint8_t scales[SUPERBLOCK_BLOCKS / 4 * 32];    /* sixteen a quad of blocks, or of half blocks */
   uint8_t mins[SUPERBLOCK_BLOCKS / 4 * 32];
-  uint8_t values[OUTPUTS_INT8][SUPERBLOCK];      /* signed codes */
+  uint8_t values[OUTPUTS_INT8][SUPERBLOCK];      /* codes, signed or not */
 } int8_prepared;
 
 typedef void prepare_superblock (const uint8_t *const *block, int8_prepared *out);
@@ -25,8 +28,11 @@ typedef byte_lanes unpack_pair (const uint8_t *block, const int8_prepared *prepa
 /* Scale of block 4 quad + k of output j, at 4 k + j. */
 typedef lanes quad_scales (const uint8_t *const *block, const int8_prepared *prepared, size_t quad);
 
-/* What a type subtracts: nothing, a min a block, or a min a half block; these halves have scales of their own, too. */
-typedef enum min_kind { MIN_NONE, MIN_BLOCK, MIN_HALF } min_kind;
+/*
+** Signed codes with a scale a block; unsigned codes with a min besides; the same with a scale and a min a half block;
+** or signed codes with a scale a half block, which is signed.
+*/
+typedef enum int8_kind { KIND_SIGNED, KIND_MINS, KIND_HALF_MINS, KIND_HALVES } int8_kind;
 
 /* {== The types =================================================================================== */
 
@@ -55,11 +61,6 @@ ALWAYS_INLINE lanes scales_q8_0 (const uint8_t *const *block, const int8_prepare
   (void)prepared;
   return first_halves(block, quad, sizeof(q8_0_block));
 }
-
-/* What the nibbles of a type stand for. */
-static const int8_t q4_0_values[16] = { -8, -7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7 };
-static const int8_t iq4_nl_values[16] = { IQ4_VALUES };
-static const int8_t mxfp4_values[16] = { FP4_DOUBLED };
 
 ALWAYS_INLINE byte_lanes unpack_q4_0 (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
   const q4_0_block *b = (const void *)block;
@@ -153,15 +154,68 @@ ALWAYS_INLINE void prepare_iq2_xxs (const uint8_t *const *block, int8_prepared *
   out->d = lanes_halves(block, offsetof(iq2_xxs_block, d));
 }
 
-ALWAYS_INLINE byte_lanes unpack_iq2_xxs (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
-  (void)block;
-  return codes_signed(codes_load((const int8_t *)prepared->values[j] + 64 * p));
-}
-
 ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
   const lanes four_bits = sums_lanes(sums_bytes(prepared->scales + 16 * quad));
   (void)block;
   return lanes_mul(lanes_mul(lanes_add(four_bits, lanes_set(0.5f)), lanes_set(0.25f)), prepared->d);
+}
+
+static inline int8_t iq4_xs_scale (const iq4_xs_block *b, size_t s) {
+  const uint32_t low = b->scales[s / 2] >> s % 2 * 4 & 15, high = load_u16(b->scales_high) >> 2 * s & 3;
+  return (int8_t)((int)(low | high << 4) - 32);
+}
+
+ALWAYS_INLINE void prepare_iq4_xs (const uint8_t *const *block, int8_prepared *out) {
+  for (size_t s = 0; s < SUPERBLOCK_BLOCKS; s++)
+    for (size_t j = 0; j < OUTPUTS_INT8; j++)
+      out->scales[OUTPUTS_INT8 * s + j] = (uint8_t)iq4_xs_scale((const void *)block[j], s);
+  out->d = lanes_halves(block, offsetof(iq4_xs_block, d));
+}
+
+ALWAYS_INLINE byte_lanes unpack_iq4_xs (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  const uint8_t *q = block + offsetof(iq4_xs_block, q) + 32 * p;
+  (void)prepared;
+  (void)j;
+  return codes_signed(codes_lookup(iq4_nl_values, q, q + 16));
+}
+
+ALWAYS_INLINE lanes scales_iq4_xs (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)block;
+  return lanes_mul(sums_lanes(sums_signed_bytes(prepared->scales + 16 * quad)), prepared->d);
+}
+
+ALWAYS_INLINE void prepare_q5_k (const uint8_t *const *block, int8_prepared *out) {
+  prepare_q4_k(block, out);
+  for (int j = 0; j < OUTPUTS_INT8; j++) expand_q5_k(block[j], out->values[j]);
+}
+
+ALWAYS_INLINE byte_lanes unpack_values (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  (void)block;
+  return codes_load((const int8_t *)prepared->values[j] + 64 * p);
+}
+
+ALWAYS_INLINE byte_lanes unpack_signed_values (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  return codes_signed(unpack_values(block, prepared, j, p));
+}
+
+ALWAYS_INLINE void prepare_expanded (const uint8_t *const *block, int8_prepared *out, expand_superblock *expand) {
+  int8_t scales[OUTPUTS_INT8][CPU_LANES];
+  uint8_t turned[4 * CPU_LANES];
+  const uint8_t *rows[OUTPUTS_INT8];
+  float d[CPU_LANES];
+  for (int j = 0; j < OUTPUTS_INT8; j++) {
+    d[j] = d[4 + j] = d[8 + j] = d[12 + j] = expand(block[j], (int8_t *)out->values[j], scales[j]);
+    rows[j] = (const uint8_t *)scales[j];
+  }
+  turn_bytes(rows, turned);
+  memcpy(out->scales, turned, sizeof turned);
+  out->d = lanes_load(d);
+}
+
+ALWAYS_INLINE lanes scales_expanded (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
+  (void)block;
+  (void)quad;
+  return prepared->d;
 }
 
 /* {== A superblock ================================================================================ */
@@ -169,7 +223,8 @@ ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, const int8_prep
 /* Adds the superblock of four outputs, times the one that begins at x, to their sums. */
 ALWAYS_INLINE lanes int8_add_superblock (const uint8_t *const *block, const cpu_int8_rows *x, lanes sum,
                                          prepare_superblock *prepare, unpack_pair *unpack, quad_scales *scales,
-                                         const int is_signed, const min_kind mins) {
+                                         const int8_kind kind) {
+  const int is_signed = kind == KIND_SIGNED || kind == KIND_HALVES;
   int8_prepared prepared;
   prepare(block, &prepared);
   UNROLL for (size_t quad = 0; quad < SUPERBLOCK_BLOCKS / 4; quad++) {
@@ -184,17 +239,18 @@ ALWAYS_INLINE lanes int8_add_superblock (const uint8_t *const *block, const cpu_
         dots[j] = is_signed ? dot_signed(start, w, xi) : dot_plain(start, w, xi);
       }
       products[pair] = sums_reduce(dots[0], dots[1], dots[2], dots[3]);
-      if (mins == MIN_HALF) {
+      if (kind == KIND_HALVES) products[pair] = sums_mul(products[pair], sums_signed_bytes(prepared.scales + 16 * p));
+      if (kind == KIND_HALF_MINS) {
         products[pair] = sums_mul(products[pair], sums_bytes(prepared.scales + 16 * p));
         excess[pair] = sums_mul(sums_bytes(prepared.mins + 16 * p), sums_of_halves(x->sums + 4 * p));
       }
     }
     const lanes by = scales(block, &prepared, quad), x_scale = lanes_quads(x->scales + 4 * quad);
     sum = lanes_fma(sums_lanes(sums_fold(products[0], products[1])), lanes_mul(by, x_scale), sum);
-    if (mins == MIN_NONE) continue;
-    const int_lanes least = mins == MIN_HALF ? sums_fold(excess[0], excess[1])
-                                             : sums_mul(sums_bytes(prepared.mins + 16 * quad),
-                                                        sums_of_blocks(x->sums + 8 * quad));
+    if (is_signed) continue;
+    const int_lanes least = kind == KIND_HALF_MINS ? sums_fold(excess[0], excess[1])
+                                                   : sums_mul(sums_bytes(prepared.mins + 16 * quad),
+                                                              sums_of_blocks(x->sums + 8 * quad));
     sum = lanes_fma(sums_lanes(least), lanes_mul(prepared.minus_m, x_scale), sum);
   }
   return sum;
@@ -240,7 +296,7 @@ static cpu_int8_rows pad_rows (const cpu_int8_rows *x, size_t rows, size_t colum
 /* Outputs row .. row + n (n <= 4) of one row of x; `bytes` a superblock of the weight. */
 ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, const cpu_int8_rows *x, float *out,
                                       const size_t bytes, prepare_superblock *prepare, unpack_pair *unpack,
-                                      quad_scales *scales, const int is_signed, const min_kind mins) {
+                                      quad_scales *scales, const int8_kind kind) {
   const size_t whole = w->columns / SUPERBLOCK, rest = w->columns % SUPERBLOCK;
   const size_t row_bytes = int8_row_bytes(w->columns, bytes);
   const uint8_t *block[OUTPUTS_INT8];
@@ -251,7 +307,7 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
     const cpu_int8_rows xs = int8_rows_at(x, 0, s * SUPERBLOCK);
     UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
       for (size_t line = 0; line < bytes; line += 64) prefetch(block[j] + OUTPUTS_INT8 * row_bytes + line);
-    sum = int8_add_superblock(block, &xs, sum, prepare, unpack, scales, is_signed, mins);
+    sum = int8_add_superblock(block, &xs, sum, prepare, unpack, scales, kind);
     UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) block[j] += bytes;
   }
   if (rest != 0) {
@@ -261,7 +317,7 @@ ALWAYS_INLINE void int8_four_outputs (const weight *w, size_t row, size_t n, con
     xs = pad_rows(&xs, 1, rest, &last_rows);
     UNROLL for (int j = 0; j < OUTPUTS_INT8; j++)
       block[j] = memcpy(last[j], block[j], int8_row_bytes(rest, bytes));
-    sum = int8_add_superblock(block, &xs, sum, prepare, unpack, scales, is_signed, mins);
+    sum = int8_add_superblock(block, &xs, sum, prepare, unpack, scales, kind);
   }
   lanes_join_quads(sum, four);
   memcpy(out, four, n * sizeof *four);

@@ -370,6 +370,11 @@ ALWAYS_INLINE int_lanes sums_mul (int_lanes a, int_lanes b) {
   return a;
 }
 
+ALWAYS_INLINE int_lanes sums_add (int_lanes a, int_lanes b) {
+  EACH(l) a.at[l] += b.at[l];
+  return a;
+}
+
 ALWAYS_INLINE lanes sums_lanes (int_lanes a) {
   lanes out;
   EACH(l) out.at[l] = (float)a.at[l];
@@ -377,6 +382,18 @@ ALWAYS_INLINE lanes sums_lanes (int_lanes a) {
 }
 
 ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) {
+  int_lanes out;
+  EACH(l) out.at[l] = sixteen[l];
+  return out;
+}
+
+ALWAYS_INLINE int_lanes sums_signed_bytes (const uint8_t *sixteen) {
+  int_lanes out;
+  EACH(l) out.at[l] = (int8_t)sixteen[l];
+  return out;
+}
+
+ALWAYS_INLINE int_lanes sums_load (const int32_t *sixteen) {
   int_lanes out;
   EACH(l) out.at[l] = sixteen[l];
   return out;

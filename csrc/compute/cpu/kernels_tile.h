@@ -20,6 +20,7 @@ typedef struct int8_tile {
   float scales[SUPERBLOCK_BLOCKS][CPU_LANES];
   float minus_m[CPU_LANES];
   uint32_t mins[SUPERBLOCK_BLOCKS][CPU_LANES];           /* of a block's two halves, sixteen bits each */
+  int32_t halves[2 * SUPERBLOCK_BLOCKS][CPU_LANES];      /* scales of half blocks, where these are signed */
   const uint8_t *next[CPU_LANES];                        /* `next_bytes` there are asked for meanwhile */
   size_t next_bytes;
 } int8_tile;
@@ -86,6 +87,14 @@ static void fill_iq4_nl (const uint8_t *const *block, int8_tile *tile) {
   for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) tile_halves(block, b * sizeof(iq4_nl_block), tile->scales[b]);
 }
 
+static void fill_iq4_xs (const uint8_t *const *block, int8_tile *tile) {
+  float d[CPU_LANES];
+  fill_nibbles(block, tile, 16, offsetof(iq4_xs_block, q), iq4_nl_values);
+  tile_halves(block, offsetof(iq4_xs_block, d), d);
+  for (size_t s = 0; s < SUPERBLOCK_BLOCKS; s++)
+    for (size_t l = 0; l < CPU_LANES; l++) tile->scales[s][l] = (float)iq4_xs_scale((const void *)block[l], s) * d[l];
+}
+
 static void fill_mxfp4 (const uint8_t *const *block, int8_tile *tile) {
   fill_nibbles(block, tile, sizeof(mxfp4_block), offsetof(mxfp4_block, q), mxfp4_values);
   for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
@@ -95,18 +104,21 @@ static void fill_mxfp4 (const uint8_t *const *block, int8_tile *tile) {
   }
 }
 
-static void fill_q4_k (const uint8_t *const *block, int8_tile *tile) {
+/* Codes that lie apart, a superblock an output. */
+ALWAYS_INLINE void fill_values (const uint8_t values[CPU_LANES][SUPERBLOCK], int8_tile *tile, const int is_signed) {
+  const uint8_t *rows[CPU_LANES];
+  for (size_t l = 0; l < CPU_LANES; l++) rows[l] = values[l];
+  for (size_t n = 0; n < SUPERBLOCK / 16; n++) {
+    byte_lanes w[4];
+    codes_turn(rows, 16 * n, w);
+    UNROLL for (size_t i = 0; i < 4; i++) tile_codes(tile, 4 * n + i, is_signed ? codes_signed(w[i]) : w[i]);
+  }
+}
+
+/* Scales and mins, which Q5_K has in the same place. */
+static void fill_q4_k_scales (const uint8_t *const *block, int8_tile *tile) {
   uint32_t words[4][CPU_LANES];                  /* d and m, then the three of prepare_q4_k */
   float d[CPU_LANES];
-  for (size_t n = 0; n < 8; n++) {
-    const size_t step = 16 * (n / 2) + 4 * (n % 2);
-    byte_lanes w[4];
-    codes_turn(block, offsetof(q4_k_block, q) + 16 * n, w);
-    UNROLL for (size_t i = 0; i < 4; i++) {
-      tile_codes(tile, step + i, codes_bits(w[i], 0, 15));
-      tile_codes(tile, step + STEPS_INT8 + i, codes_bits(w[i], 4, 15));
-    }
-  }
   tile_halves(block, offsetof(q4_k_block, d), d);
   tile_halves(block, offsetof(q4_k_block, m), tile->minus_m);
   tile_words(block, 0, words);
@@ -121,6 +133,26 @@ static void fill_q4_k (const uint8_t *const *block, int8_tile *tile) {
       tile->mins[b][l] = min | min << 16;
     }
   }
+}
+
+static void fill_q4_k (const uint8_t *const *block, int8_tile *tile) {
+  for (size_t n = 0; n < 8; n++) {
+    const size_t step = 16 * (n / 2) + 4 * (n % 2);
+    byte_lanes w[4];
+    codes_turn(block, offsetof(q4_k_block, q) + 16 * n, w);
+    UNROLL for (size_t i = 0; i < 4; i++) {
+      tile_codes(tile, step + i, codes_bits(w[i], 0, 15));
+      tile_codes(tile, step + STEPS_INT8 + i, codes_bits(w[i], 4, 15));
+    }
+  }
+  fill_q4_k_scales(block, tile);
+}
+
+static void fill_q5_k (const uint8_t *const *block, int8_tile *tile) {
+  uint8_t values[CPU_LANES][SUPERBLOCK];
+  for (size_t l = 0; l < CPU_LANES; l++) expand_q5_k(block[l], values[l]);
+  fill_values(values, tile, 0);
+  fill_q4_k_scales(block, tile);
 }
 
 static void fill_q2_k (const uint8_t *const *block, int8_tile *tile) {
@@ -153,19 +185,14 @@ static void fill_q2_k (const uint8_t *const *block, int8_tile *tile) {
 
 static void fill_iq2_xxs (const uint8_t *const *block, int8_tile *tile) {
   uint8_t values[CPU_LANES][SUPERBLOCK], four_bits[CPU_LANES][CPU_LANES];
-  const uint8_t *values_of[CPU_LANES], *four_bits_of[CPU_LANES];
+  const uint8_t *four_bits_of[CPU_LANES];
   uint32_t words[4][CPU_LANES];                  /* a byte a block */
   float d[CPU_LANES];
   for (size_t l = 0; l < CPU_LANES; l++) {
     expand_iq2_xxs((const void *)block[l], values[l], four_bits[l]);
-    values_of[l] = values[l];
     four_bits_of[l] = four_bits[l];
   }
-  for (size_t n = 0; n < SUPERBLOCK / 16; n++) {
-    byte_lanes w[4];
-    codes_turn(values_of, 16 * n, w);
-    UNROLL for (size_t i = 0; i < 4; i++) tile_codes(tile, 4 * n + i, codes_signed(w[i]));
-  }
+  fill_values(values, tile, 1);
   tile_words(four_bits_of, 0, words);
   tile_halves(block, offsetof(iq2_xxs_block, d), d);
   for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++)
@@ -173,33 +200,61 @@ static void fill_iq2_xxs (const uint8_t *const *block, int8_tile *tile) {
       tile->scales[b][l] = ((float)(int)(words[b / 4][l] >> b % 4 * 8 & 15) + 0.5f) * 0.25f * d[l];
 }
 
+static void fill_expanded (const uint8_t *const *block, int8_tile *tile, expand_superblock *expand) {
+  uint8_t values[CPU_LANES][SUPERBLOCK];
+  for (size_t l = 0; l < CPU_LANES; l++) {
+    int8_t scales[2 * SUPERBLOCK_BLOCKS];
+    const float d = expand(block[l], (int8_t *)values[l], scales);
+    for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) tile->scales[b][l] = d;
+    for (size_t h = 0; h < 2 * SUPERBLOCK_BLOCKS; h++) tile->halves[h][l] = scales[h];
+  }
+  fill_values(values, tile, 1);
+}
+
 /* {== Multiplying ================================================================================== */
 
-/* The superblock that begins at m rows of x, added to their sums. Types with mins have unsigned codes. */
+/* Block b of m rows: sums of integers, of half blocks by their scales where `kind` says so. */
+ALWAYS_INLINE void multiply_block (const int8_tile *w, size_t b, const cpu_int8_rows *x, int_lanes *products,
+                                   const int m, const int8_kind kind) {
+  const int halves = kind == KIND_HALVES, parts = halves ? 2 : 1, is_signed = halves || kind == KIND_SIGNED;
+  const size_t blocks = x->columns / CPU_BLOCK, steps = halves ? STEPS_INT8 / 2 : STEPS_INT8;
+  UNROLL for (int part = 0; part < parts; part++) {
+    int_lanes sums[ROWS_MULTIPLIED];
+    UNROLL for (int r = 0; r < m; r++) {
+      const int16_t *two = x->sums + 2 * ((size_t)r * blocks + b), one[2] = { two[part], 0 };
+      sums[r] = is_signed ? dot_start_of(halves ? one : two) : sums_zero();
+    }
+    UNROLL for (size_t i = 0; i < steps; i++) {
+      const size_t step = STEPS_INT8 * b + steps * (size_t)part + i;
+      const byte_lanes wi = codes_load((const void *)w->codes[step]);
+      UNROLL for (int r = 0; r < m; r++) {
+        const byte_lanes xi = codes_repeat(x->codes + (size_t)r * x->columns + STEP_VALUES * step);
+        sums[r] = is_signed ? dot_signed(sums[r], wi, xi) : dot_plain(sums[r], wi, xi);
+      }
+    }
+    UNROLL for (int r = 0; r < m; r++) {
+      if (halves) sums[r] = sums_mul(sums[r], sums_load(w->halves[2 * b + (size_t)part]));
+      products[r] = part == 0 ? sums[r] : sums_add(products[r], sums[r]);
+    }
+  }
+}
+
+/* The superblock that begins at m rows of x, added to their sums. */
 ALWAYS_INLINE void int8_multiply (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, const int m,
-                                  const int has_mins) {
+                                  const int8_kind kind) {
   const size_t blocks = x->columns / CPU_BLOCK;
   for (size_t k = 0; k < 4; k++) {
     for (size_t line = 0; line < w->next_bytes; line += 64)
       UNROLL for (size_t j = 4 * k; j < 4 * k + 4; j++) prefetch(w->next[j] + line);
     for (size_t b = k; b < SUPERBLOCK_BLOCKS; b += 4) {
       int_lanes products[ROWS_MULTIPLIED];
-      UNROLL for (int r = 0; r < m; r++) {
-        products[r] = has_mins ? sums_zero() : dot_start_of(x->sums + 2 * ((size_t)r * blocks + b));
-      }
-      UNROLL for (size_t i = 0; i < STEPS_INT8; i++) {
-        const byte_lanes wi = codes_load((const void *)w->codes[STEPS_INT8 * b + i]);
-        UNROLL for (int r = 0; r < m; r++) {
-          const byte_lanes xi = codes_repeat(x->codes + (size_t)r * x->columns + CPU_BLOCK * b + STEP_VALUES * i);
-          products[r] = has_mins ? dot_plain(products[r], wi, xi) : dot_signed(products[r], wi, xi);
-        }
-      }
+      multiply_block(w, b, x, products, m, kind);
       const lanes by = lanes_load(w->scales[b]);
       UNROLL for (int r = 0; r < m; r++) {
         const size_t at = (size_t)r * blocks + b;
         const lanes x_scale = lanes_set(x->scales[at]);
         sums[r][k] = lanes_fma(sums_lanes(products[r]), lanes_mul(by, x_scale), sums[r][k]);
-        if (!has_mins) continue;
+        if (kind != KIND_MINS) continue;
         const int_lanes least = sums_of_pairs(w->mins[b], x->sums + 2 * at);
         sums[r][k] = lanes_fma(sums_lanes(least), lanes_mul(lanes_load(w->minus_m), x_scale), sums[r][k]);
       }
@@ -210,20 +265,21 @@ ALWAYS_INLINE void int8_multiply (const int8_tile *w, const cpu_int8_rows *x, ti
 /* At most ROWS_MULTIPLIED rows (a level's registers hold their products). */
 typedef void multiply_rows (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, size_t m);
 
-#define MULTIPLY_ROWS(name, has_mins) \
+#define MULTIPLY_ROWS(name, kind) \
   static void name (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, size_t m) { \
-    if (m == 1) int8_multiply(w, x, sums, 1, has_mins); \
-    if (m == 2 && 2 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 2, has_mins); \
-    if (m == 3 && 3 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 3, has_mins); \
-    if (m == 4 && 4 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 4, has_mins); \
-    if (m == 5 && 5 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 5, has_mins); \
-    if (m == 6 && 6 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 6, has_mins); \
-    if (m == 7 && 7 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 7, has_mins); \
-    if (m == 8 && 8 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 8, has_mins); \
+    if (m == 1) int8_multiply(w, x, sums, 1, kind); \
+    if (m == 2 && 2 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 2, kind); \
+    if (m == 3 && 3 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 3, kind); \
+    if (m == 4 && 4 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 4, kind); \
+    if (m == 5 && 5 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 5, kind); \
+    if (m == 6 && 6 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 6, kind); \
+    if (m == 7 && 7 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 7, kind); \
+    if (m == 8 && 8 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 8, kind); \
   }
 
-MULTIPLY_ROWS(multiply_signed, 0)
-MULTIPLY_ROWS(multiply_with_mins, 1)
+MULTIPLY_ROWS(multiply_signed, KIND_SIGNED)
+MULTIPLY_ROWS(multiply_mins, KIND_MINS)        /* Q2_K's, too: its tile has codes times the scale of their half block */
+MULTIPLY_ROWS(multiply_halves, KIND_HALVES)
 
 /* {== Rows ========================================================================================= */
 
@@ -279,33 +335,57 @@ static void int8_tiles (const weight *w, size_t row, size_t outputs, const cpu_i
 }
 
 /* One function a type: few rows by the template of kernels_int8.h, several by tiles. */
-#define PRODUCT_INT8(name, bytes, prepare, unpack, scales, is_signed, mins, fill) \
+#define PRODUCT_INT8(name, bytes, prepare, unpack, scales, kind, fill, multiply) \
   static void name (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows, float *out, \
                     size_t out_stride) { \
     if (rows >= TILE_ROWS_LEAST) { \
-      int8_tiles(w, row, outputs, x, rows, out, out_stride, bytes, fill, \
-                 is_signed ? multiply_signed : multiply_with_mins); \
+      int8_tiles(w, row, outputs, x, rows, out, out_stride, bytes, fill, multiply); \
       return; \
     } \
     for (size_t r = 0; r < rows; r++) { \
       const cpu_int8_rows xr = int8_rows_at(x, r, 0); \
       for (size_t j = 0; j < outputs; j += OUTPUTS_INT8) \
         int8_four_outputs(w, row + j, outputs - j < OUTPUTS_INT8 ? outputs - j : OUTPUTS_INT8, &xr, \
-                          out + r * out_stride + j, bytes, prepare, unpack, scales, is_signed, mins); \
+                          out + r * out_stride + j, bytes, prepare, unpack, scales, kind); \
     } \
   }
 
-PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0, 1,
-             MIN_NONE, fill_q8_0)
-PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4, 1,
-             MIN_NONE, fill_mxfp4)
-PRODUCT_INT8(product_q4_0, SUPERBLOCK_BLOCKS * sizeof(q4_0_block), prepare_nothing, unpack_q4_0, scales_q4_0, 1,
-             MIN_NONE, fill_q4_0)
-PRODUCT_INT8(product_iq4_nl, SUPERBLOCK_BLOCKS * sizeof(iq4_nl_block), prepare_nothing, unpack_iq4_nl, scales_q4_0, 1,
-             MIN_NONE, fill_iq4_nl)
-PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, 0, MIN_BLOCK, fill_q4_k)
-PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, 0, MIN_HALF, fill_q2_k)
-PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_iq2_xxs, scales_iq2_xxs, 1, MIN_NONE,
-             fill_iq2_xxs)
+PRODUCT_INT8(product_q8_0, SUPERBLOCK_BLOCKS * sizeof(q8_0_block), prepare_nothing, unpack_q8_0, scales_q8_0,
+             KIND_SIGNED, fill_q8_0, multiply_signed)
+PRODUCT_INT8(product_mxfp4, SUPERBLOCK_BLOCKS * sizeof(mxfp4_block), prepare_nothing, unpack_mxfp4, scales_mxfp4,
+             KIND_SIGNED, fill_mxfp4, multiply_signed)
+PRODUCT_INT8(product_q4_0, SUPERBLOCK_BLOCKS * sizeof(q4_0_block), prepare_nothing, unpack_q4_0, scales_q4_0,
+             KIND_SIGNED, fill_q4_0, multiply_signed)
+PRODUCT_INT8(product_iq4_nl, SUPERBLOCK_BLOCKS * sizeof(iq4_nl_block), prepare_nothing, unpack_iq4_nl, scales_q4_0,
+             KIND_SIGNED, fill_iq4_nl, multiply_signed)
+PRODUCT_INT8(product_iq4_xs, sizeof(iq4_xs_block), prepare_iq4_xs, unpack_iq4_xs, scales_iq4_xs, KIND_SIGNED,
+             fill_iq4_xs, multiply_signed)
+PRODUCT_INT8(product_q4_k, sizeof(q4_k_block), prepare_q4_k, unpack_q4_k, scales_q4_k, KIND_MINS, fill_q4_k,
+             multiply_mins)
+PRODUCT_INT8(product_q5_k, sizeof(q5_k_block), prepare_q5_k, unpack_values, scales_q4_k, KIND_MINS, fill_q5_k,
+             multiply_mins)
+PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, KIND_HALF_MINS, fill_q2_k,
+             multiply_mins)
+PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_signed_values, scales_iq2_xxs,
+             KIND_SIGNED, fill_iq2_xxs, multiply_signed)
+
+#define PRODUCT_EXPANDED(type) \
+  ALWAYS_INLINE void prepare_##type (const uint8_t *const *block, int8_prepared *out) { \
+    prepare_expanded(block, out, expand_##type); \
+  } \
+  static void fill_##type (const uint8_t *const *block, int8_tile *tile) { \
+    fill_expanded(block, tile, expand_##type); \
+  } \
+  PRODUCT_INT8(product_##type, sizeof(type##_block), prepare_##type, unpack_signed_values, scales_expanded, \
+               KIND_HALVES, fill_##type, multiply_halves)
+
+PRODUCT_EXPANDED(q3_k)
+PRODUCT_EXPANDED(q6_k)
+PRODUCT_EXPANDED(iq1_s)
+PRODUCT_EXPANDED(iq1_m)
+PRODUCT_EXPANDED(iq2_xs)
+PRODUCT_EXPANDED(iq2_s)
+PRODUCT_EXPANDED(iq3_xxs)
+PRODUCT_EXPANDED(iq3_s)
 
 #endif

@@ -102,7 +102,8 @@ describe("products of blocks", function()
   end
 end)
 
-local integer_types = { "Q8_0", "MXFP4", "Q4_0", "IQ4_NL", "Q4_K", "Q2_K", "IQ2_XXS" }
+local integer_types = { "Q8_0", "MXFP4", "Q4_0", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K", "IQ1_S", "IQ1_M",
+  "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS", "IQ3_S", "IQ4_NL", "IQ4_XS" }
 
 --- x as its int8 codes have it, in numbers.
 local function rounded(x, columns)
