@@ -11,7 +11,9 @@
 #include "../text/gguf_vocabulary.h"
 #include "../text/pipeline.h"
 
-enum { FILE_LIMIT = 256 * 1024 * 1024 };
+enum { FILE_LIMIT = 256 * 1024 * 1024, TEMPLATE_LIMIT = 4 << 20 };
+
+static const char template_key[] = "tokenizer.chat_template";
 
 /* Token types of GGUF files. */
 enum { NORMAL = 1, CONTROL = 3, USER_DEFINED = 4, UNUSED = 5 };
@@ -119,12 +121,53 @@ static ms_status add_file (const char *path, const model_config *config, key_lis
   return status;
 }
 
+/* {== The chat template ========================================================================== */
+
+static ms_status add_template_file (const char *path, key_list *keys, ms_error *err) {
+  file_view view;
+  TRY(file_text_open(path, TEMPLATE_LIMIT, &view, err));
+  ms_status status = key_string(keys, template_key, (const char *)view.data, err);
+  file_view_close(&view);
+  return status;
+}
+
+/* Older checkpoints have it as a member; a list of several templates is left where it is. */
+static ms_status add_template_member (const char *path, key_list *keys, ms_error *err) {
+  json_t *file;
+  TRY(json_file_parse(path, TEMPLATE_LIMIT, &file, err));
+  const char *text = json_string_value(json_object_get(file, "chat_template"));
+  ms_status status = text == NULL ? MS_OK : key_string(keys, template_key, text, err);
+  json_decref(file);
+  return status;
+}
+
+typedef ms_status add_template_from (const char *path, key_list *keys, ms_error *err);
+
+/* MS_ENOENT: there is no such file. */
+static ms_status add_template (const char *folder, const char *name, add_template_from *add, key_list *keys,
+                               ms_error *err) {
+  char *path = file_path_join(folder, name);
+  if (path == NULL) return fail_memory(err, strlen(folder), "a path");
+  ms_status status = add(path, keys, err);
+  memory_free(path);
+  return status;
+}
+
+static ms_status find_template (const char *folder, key_list *keys, ms_error *err) {
+  ms_status status = add_template(folder, "chat_template.jinja", add_template_file, keys, err);
+  if (status == MS_ENOENT) status = add_template(folder, "tokenizer_config.json", add_template_member, keys, err);
+  return status == MS_ENOENT ? MS_OK : status;
+}
+
+/* {== The whole ================================================================================== */
+
 ms_status gguf_tokenizer_make (const char *folder, const model_config *config, key_list *keys, ms_error *err) {
   char *path = file_path_join(folder, "tokenizer.json");
   if (path == NULL) return fail_memory(err, strlen(folder), "a path");
   ms_status status = add_file(path, config, keys, err);
   memory_free(path);
   TRY(status);
+  TRY(find_template(folder, keys, err));
   if (config->bos >= 0) TRY(key_u32(keys, "tokenizer.ggml.bos_token_id", (uint32_t)config->bos, err));
   return key_u32(keys, "tokenizer.ggml.eos_token_id", (uint32_t)config->eos[0], err);
 }

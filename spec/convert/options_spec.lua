@@ -150,6 +150,30 @@ describe("a tokenizer", function()
   end)
 end)
 
+describe("a chat template", function()
+  local template = "{% for m in messages %}{{ m.content }}\n{% endfor %}"
+  local config = '{ "chat_template": "{% for m in messages %}{{ m.content }}\\n{% endfor %}" }'
+
+  for name, content in pairs { ["chat_template.jinja"] = template, ["tokenizer_config.json"] = config } do
+    it("goes into GGUF from " .. name .. ", and comes back as a file", function()
+      local path = checkpoint(files.entries("tinystage/model.safetensors"), "tinystage")
+      support.write_file(path .. "/" .. name, content)
+      local file = converted(path, ".gguf")
+      assert.truthy(support.read_file(file):find("tokenizer.chat_template", 1, true))
+      assert.equal(template, support.read_file(converted(file) .. "/chat_template.jinja"))
+      assert.equal(content, support.read_file(converted(path) .. "/" .. name))
+    end)
+  end
+
+  it("is refused when its file cannot be read", function()
+    local path = checkpoint(files.entries("tinystage/model.safetensors"), "tinystage")
+    support.write_file(path .. "/tokenizer_config.json", "{")
+    local done, message, code = convert(path, new_path(".gguf"))
+    assert.same({ nil, "EFORMAT" }, { done, code })
+    assert.truthy(message:find(path .. "/tokenizer_config.json", 1, true), message)
+  end)
+end)
+
 describe("moonseek.convert refuses", function()
   local function refused(message, code, source, target, options)
     local done, why, got = convert(source, target, options)
