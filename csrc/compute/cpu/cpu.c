@@ -21,6 +21,7 @@ enum {
   BLAS_ROWS = 32,         /* fewer rows, or fewer outputs, are faster in our own kernels */
   BLAS_OUTPUTS = 64,      /* outputs a call of OpenBLAS computes: fixed, so that its bits are, too */
   TASK_OUTPUTS = 64,      /* most outputs a task of our own kernels computes */
+  REGISTER_OUTPUTS = 8,   /* whole register blocks of every level; integer tiles have CPU_LANES outputs */
   SMALL_PRODUCT = 1 << 15 /* multiplications not worth waking a thread */
 };
 
@@ -172,11 +173,12 @@ static void blas_task (void *context, size_t i, size_t worker) {
 
 /*
 ** How many outputs a task takes, for `outputs` of them on this many threads: several tasks a thread, each
-** long enough to be worth handing out. Own kernels give the same bits for every choice.
+** long enough to be worth handing out, of `together` outputs that a kernel computes at once. Own kernels give the same
+** bits for every choice.
 */
-static size_t outputs_a_task (const cpu_backend *cpu, size_t outputs) {
+static size_t outputs_a_task (const cpu_backend *cpu, size_t outputs, size_t together) {
   const size_t wanted = blocks_of(outputs, 4 * cpu_pool_threads(cpu->pool));
-  const size_t block = blocks_of(wanted, 8) * 8;     /* whole register blocks of every level */
+  const size_t block = blocks_of(wanted, together) * together;
   return block > TASK_OUTPUTS ? TASK_OUTPUTS : block;
 }
 
@@ -231,7 +233,7 @@ static ms_status run_product (cpu_backend *cpu, product_job *job, size_t groups,
   } else if (job->count * job->w->columns < SMALL_PRODUCT / job->rows / groups) {
     job->block = job->count;
   } else {
-    job->block = outputs_a_task(cpu, groups * job->count);
+    job->block = outputs_a_task(cpu, groups * job->count, codes && job->rows > 1 ? CPU_LANES : REGISTER_OUTPUTS);
   }
   job->blocks = blocks_of(job->count, job->block);
   cpu_pool_run(cpu->pool, groups * job->blocks, task, job);
