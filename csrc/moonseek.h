@@ -84,6 +84,7 @@ typedef struct ms_convert_options {
   */
   const char *experts, *attention, *shared, *head, *embedding;
   size_t threads;                                    /* MS_ALL_CORES: one a physical core; they end with the call */
+  uint64_t shard_bytes;                              /* of safetensors: the next begins behind so many */
   int overwrite;                                     /* a file that bears the target's name is replaced */
   ms_convert_progress *progress; void *progress_user;   /* "check", "convert", "verify"; may be NULL */
 } ms_convert_options;

@@ -92,6 +92,8 @@
 ---@field embedding? string
 ---that encode, while the call lasts
 ---@field threads? integer
+---of a safetensors file, behind which the next one begins
+---@field shard_bytes? integer
 ---a file that bears the target's name is replaced
 ---@field overwrite? boolean
 ---called with bytes of the target; false, or an error, stops the conversion, which the same call goes on with. It

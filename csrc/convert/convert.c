@@ -31,7 +31,7 @@ static ms_status write_target (model *m, const plan *p, const ms_convert_options
 }
 
 void ms_convert_options_default (ms_convert_options *options) {
-  *options = (ms_convert_options){ .threads = MS_ALL_CORES };
+  *options = (ms_convert_options){ .threads = MS_ALL_CORES, .shard_bytes = 4ull << 30 };
 }
 
 ms_status ms_convert (const ms_convert_options *options, ms_error *err) {

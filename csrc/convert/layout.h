@@ -7,6 +7,6 @@
 /* One file: key/values, then tensors in the order of the plan (gguf_file.c). */
 ms_status layout_gguf (const model *m, plan *p, ms_error *err);
 /* A folder: shards and their index, config.json, and what lies beside the source's weights (safetensors_file.c). */
-ms_status layout_safetensors (const model *m, plan *p, ms_error *err);
+ms_status layout_safetensors (const model *m, uint64_t shard_bytes, plan *p, ms_error *err);
 
 #endif

@@ -351,7 +351,7 @@ ms_status plan_make (model *m, container target, const ms_convert_options *optio
   out->form.block[1] = block[1] == 0 ? 128 : block[1];
   TRY(read_choices(&pl, options));
   TRY(add_used(&pl));
-  TRY(target == CONTAINER_GGUF ? layout_gguf(m, out, err) : layout_safetensors(m, out, err));
+  TRY(target == CONTAINER_GGUF ? layout_gguf(m, out, err) : layout_safetensors(m, options->shard_bytes, out, err));
   hash_plan(out, m->files);
   return MS_OK;
 }

@@ -11,8 +11,6 @@
 
 enum { SIDE_LIMIT = 256 * 1024 * 1024 };             /* bytes of a file that is copied as it is */
 
-static const uint64_t shard_bytes = 4ull << 30;      /* after which the next one begins */
-
 /* Files beside the weights that say the same of a model however its weights are stored. */
 static const char *const copied[] = {
   "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
@@ -22,7 +20,7 @@ static const char *const copied[] = {
 /* {== Shards ===================================================================================== */
 
 /* Number of the shard of every output; codes and their scales stay together. */
-static size_t divide (plan *p) {
+static size_t divide (plan *p, uint64_t shard_bytes) {
   size_t file = 0;
   uint64_t used = 0;
   for (size_t i = 0; i < p->count; i++) {
@@ -166,8 +164,8 @@ static ms_status add_sides (const model *m, plan *p, ms_error *err) {
   return MS_OK;
 }
 
-ms_status layout_safetensors (const model *m, plan *p, ms_error *err) {
-  const size_t count = divide(p);
+ms_status layout_safetensors (const model *m, uint64_t shard_bytes, plan *p, ms_error *err) {
+  const size_t count = divide(p, shard_bytes);
   size_t next = 0;
   qsort(p->outputs, p->count, sizeof *p->outputs, compare_places);
   p->files = memory_new(count, sizeof *p->files);

@@ -2,7 +2,7 @@
 #include "options.h"
 #include "progress.h"
 
-enum { SOURCE, TARGET, EXPERTS, ATTENTION, SHARED, HEAD, EMBEDDING, THREADS, OVERWRITE, ON_PROGRESS, CONVERT_OPTIONS };
+enum { SOURCE, TARGET, EXPERTS, ATTENTION, SHARED, HEAD, EMBEDDING, THREADS, SHARD_BYTES, OVERWRITE, ON_PROGRESS, CONVERT_OPTIONS };
 
 static const option rows[] = {
   [SOURCE] = { "source", OPTION_STRING, 1, 0, 0 },
@@ -13,6 +13,7 @@ static const option rows[] = {
   [HEAD] = { "head", OPTION_STRING, 0, 0, 0 },
   [EMBEDDING] = { "embedding", OPTION_STRING, 0, 0, 0 },
   [THREADS] = { "threads", OPTION_INTEGER, 0, 0, INT32_MAX },
+  [SHARD_BYTES] = { "shard_bytes", OPTION_INTEGER, 0, 1, INTEGER_LIMIT },
   [OVERWRITE] = { "overwrite", OPTION_BOOLEAN, 0, 0, 0 },
   [ON_PROGRESS] = { "on_progress", OPTION_FUNCTION, 0, 0, 0 }
 };
@@ -32,6 +33,7 @@ static int module_convert (lua_State *L) {
                                  &options.embedding };
   for (int i = EXPERTS; i <= EMBEDDING; i++) *types[i - EXPERTS] = lua_tostring(L, first + i);   /* NULL for nil */
   if (!lua_isnil(L, first + THREADS)) options.threads = (size_t)lua_tonumber(L, first + THREADS);
+  if (!lua_isnil(L, first + SHARD_BYTES)) options.shard_bytes = (uint64_t)lua_tonumber(L, first + SHARD_BYTES);
   options.overwrite = lua_toboolean(L, first + OVERWRITE);
   luaL_checkstack(L, 12, from.name);
   announcement news = begin_progress(L, first + ON_PROGRESS);

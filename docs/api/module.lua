@@ -74,6 +74,8 @@ return {
         { "head", "string", default = "the same numbers", "type of the output matrix" },
         { "embedding", "string", default = "the same numbers", "type of the token embeddings" },
         { "threads", "integer", from = 0, default = "one a physical core", "that encode, while the call lasts" },
+        { "shard_bytes", "integer", from = 1, default = "4294967296", unit = "bytes",
+          "of a safetensors file, behind which the next one begins" },
         { "overwrite", "boolean", default = "false", "a file that bears the target's name is replaced" },
         { "on_progress", "fun(phase: string, done: integer, total: integer): boolean?",
           "called with bytes of the target; false, or an error, stops the conversion, which the same call goes on "

@@ -1,4 +1,5 @@
 --- moonseek.convert: the same model in another container. What is computed is what says that it is the same.
+local json = require "moonseek.json"
 local support = require "spec.support"
 local files = require "spec.format.files"
 local gguf = require "spec.format.gguf_file"
@@ -86,6 +87,28 @@ describe("without options", function()
     assert.is_true(logits(copy, "fast", "129") == logits("spec/oracle/tiny", "fast", "129"))
     local from_shards = converted("spec/oracle/tinypro")
     assert.is_true(logits(from_shards, "fast", "129") == logits("spec/oracle/tinypro", "fast", "129"))
+  end)
+
+  it("a checkpoint is divided into shards with an index, codes beside their scales, every tensor aligned", function()
+    local path = converted("spec/oracle/tiny", "", { shard_bytes = 300000 })
+    local index = assert(json.decode(support.read_file(path .. "/model.safetensors.index.json")))
+    local expected, got, shards, bytes = support.oracle("tiny/model.safetensors"), {}, 0, 0
+    local seen = {}
+    for name, shard in pairs(index.weight_map) do
+      seen[shard] = seen[shard] or support.tensors(path .. "/" .. shard)
+      got[name], bytes = seen[shard][name], bytes + #seen[shard][name].bytes
+      local scale = name:gsub("weight$", "scale")
+      if expected[scale] then assert.equal(shard, index.weight_map[scale]) end
+    end
+    for shard in pairs(seen) do
+      shards = shards + 1
+      assert.matches("^model%-000%d%d%-of%-000%d%d%.safetensors$", shard)
+    end
+    assert_same(expected, got)
+    assert.equal(bytes, index.metadata.total_size)
+    assert.is_true(shards > 5, shards)
+    for name, tensor in pairs(assert(internals.checkpoint(path))) do assert.equal(0, tensor.misaligned, name) end
+    assert.is_true(logits(path, "fast", "129") == logits("spec/oracle/tiny", "fast", "129"))
   end)
 
   it("other spellings and fused experts become the official names", function()

@@ -182,6 +182,28 @@ describe("a folder of safetensors", function()
   end)
 end)
 
+describe("shards of safetensors", function()
+  it("are resumed in the middle of a file, and end as in one go", function()
+    local whole, path = folder .. "/whole", folder .. "/out"
+    local options = { attention = "fp8", shared = "fp8", experts = "bf16", shard_bytes = 200000 }
+    options.target = whole
+    assert(convert(options))
+    options.target = path
+    local rounds = 0
+    repeat
+      local bands = 0
+      rounds = rounds + 1
+      options.on_progress = function(phase)
+        if phase == "convert" then bands = bands + 1 end
+        return bands < 17 + rounds                         -- ends between codes and scales, too
+      end
+      local done = convert(options)
+    until done or rounds == 100
+    assert.is_true(rounds > 5 and rounds < 100, tostring(rounds))
+    assert(os.execute(("diff -r '%s' '%s'"):format(whole, path)))
+  end)
+end)
+
 describe("a process that is killed while it converts", function()
   local rounds = tonumber(os.getenv("MOONSEEK_KILLS") or "") or 40
 
