@@ -48,8 +48,9 @@ $(BUILD)/libmoonseek.a: $(ENGINE_OBJECTS)
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 ifeq ($(MACHINE),x86_64)
 $(BUILD)/%_avx2.o: TARGET = -mavx2 -mfma -mf16c
-$(BUILD)/%_avx512.o: TARGET = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni \
-                              -mprefer-vector-width=512
+AVX512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
+$(BUILD)/%_avx512.o: TARGET = $(AVX512)
+$(BUILD)/%_avx512vbmi.o: TARGET = $(AVX512) -mavx512vbmi
 else ifeq ($(MACHINE),aarch64)
 $(BUILD)/%_dotprod.o: TARGET = -march=armv8.2-a+dotprod
 endif

@@ -4,11 +4,11 @@
 --
 --   lua5.4 bench/flash_gguf.lua KIND FILE
 --
--- KIND   routed experts        other matrices   compressor, indexer   layers with bytes of their own   bytes
--- mxfp4  MXFP4                 Q8_0             F16                   2                                9 GB
--- iq4    MXFP4                 IQ4_NL           Q8_0                  2                                8 GB
--- iq2    IQ2_XXS, down Q2_K    Q8_0             F16                   4                                9 GB
--- l4     as iq2                Q8_0             F16                   4, and there are no others       9 GB
+-- KIND   routed experts        other matrices   compressors   layers with bytes of their own   bytes
+-- mxfp4  MXFP4                 Q8_0             F16           2                                9 GB
+-- q4     MXFP4                 Q4_K             Q8_0          2                                8 GB
+-- iq2    IQ2_XXS, down Q2_K    Q8_0             F16           4                                9 GB
+-- l4     as iq2                Q8_0             F16           4, and there are no others       9 GB
 package.path = "./bench/?.lua;" .. package.path
 local release = require "release"
 
@@ -40,8 +40,8 @@ types.F32 = { id = 0, values = 1, bytes = 4, block = function(draw) return ("<f"
 types.F16 = { id = 1, values = 1, bytes = 2,
   block = function(draw) return ("<I2"):pack((8 + draw(4)) * 1024 + draw(1024) + 32768 * draw(2)) end }
 types.Q8_0 = { id = 8, values = 32, bytes = 34, block = function(draw) return half(draw, -1) .. bytes_of(draw, 32) end }
-types.IQ4_NL = { id = 20, values = 32, bytes = 18,
-  block = function(draw) return half(draw, -1) .. bytes_of(draw, 16) end }
+types.Q4_K = { id = 12, values = 256, bytes = 144,
+  block = function(draw) return half(draw, -4) .. half(draw, -2) .. bytes_of(draw, 140) end }
 types.Q2_K = { id = 10, values = 256, bytes = 84,
   block = function(draw) return bytes_of(draw, 80) .. half(draw, 0) .. half(draw, 0) end }
 types.IQ2_XXS = { id = 16, values = 256, bytes = 66,
@@ -52,8 +52,8 @@ types.MXFP4 = { id = 39, values = 32, bytes = 17,
 
 local kinds = {
   mxfp4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4" },
-  iq4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4",
-    dense = "IQ4_NL", side = "Q8_0" },
+  q4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4",
+    dense = "Q4_K", side = "Q8_0" },
   iq2 = { layers = shape.layers, own = 4, gate = "IQ2_XXS", up = "IQ2_XXS", down = "Q2_K" },
   l4 = { layers = 4, own = 4, gate = "IQ2_XXS", up = "IQ2_XXS", down = "Q2_K" },
 }
@@ -255,7 +255,7 @@ local function write_random(file, bytes, chunk)
   assert(file:write(chunk:sub(1, bytes % #chunk)))
 end
 
---- Writes the file of `kind` ("mxfp4", "iq4", "iq2", "l4") to `path`.
+--- Writes the file of `kind` ("mxfp4", "q4", "iq2", "l4") to `path`.
 function flash_gguf.write(kind, path)
   local tensors, metadata = tensors_of(kinds[kind]), metadata_of(kinds[kind])
   local file, draw, chunks = assert(io.open(path, "wb")), release.generator(), {}
@@ -292,7 +292,7 @@ end
 
 if arg and arg[0] and arg[0]:find "flash_gguf%.lua$" then
   if not kinds[arg[1]] or not arg[2] then
-    io.stderr:write("usage: lua5.4 bench/flash_gguf.lua mxfp4|iq4|iq2|l4 FILE\n")
+    io.stderr:write("usage: lua5.4 bench/flash_gguf.lua mxfp4|q4|iq2|l4 FILE\n")
     os.exit(2)
   end
   flash_gguf.write(arg[1], arg[2])

@@ -18,6 +18,10 @@ static int runs_avx512 (void) {
          __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq") &&
          __builtin_cpu_supports("avx512vnni");
 }
+
+static int runs_avx512vbmi (void) {
+  return runs_avx512() && __builtin_cpu_supports("avx512vbmi");
+}
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
@@ -38,6 +42,7 @@ static const struct level { const cpu_kernels *kernels; int (*runs) (void); cons
 #if defined(__x86_64__)
   { &cpu_kernels_avx2, runs_avx2, "scalar avx2" },
   { &cpu_kernels_avx512, runs_avx512, "scalar avx2 avx512" },
+  { &cpu_kernels_avx512vbmi, runs_avx512vbmi, "scalar avx2 avx512 avx512vbmi" },
 #elif defined(__aarch64__)
   { &cpu_kernels_neon, runs_always, "scalar neon" },
   { &cpu_kernels_dotprod, runs_dotprod, "scalar neon dotprod" },

@@ -5,8 +5,10 @@
 #if defined(__x86_64__)
 #include "kernels_x86.h"
 
+#ifndef LEVEL                /* kernels_avx512vbmi.c has set them */
 #define LEVEL cpu_kernels_avx512
 #define LEVEL_NAME "avx512"
+#endif
 
 enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 4, ROWS_MANY = 4, ROWS_INT8 = 4, ROWS_MULTIPLIED = 8, TILE_ROWS_LEAST = 2 };
 
@@ -177,23 +179,9 @@ ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
 
 /*
 ** Each qword holds four numbers of grid entries, and signs. An entry is looked up as eight codes of two bits, 64
-** entries a permutation; a word of codes is copied to four, which are shifted until each byte has its two bits at the
-** bottom.
+** entries a permutation.
 */
-ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
-  const __m512i all = _mm512_loadu_si512(b->sub), w = _mm512_srli_epi64(all, 32);
-  __m512i signs = _mm512_and_si512(w, _mm512_set1_epi64(0x7F));     /* seven bits to a byte, then the eighth */
-  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 1), _mm512_set1_epi64(0x7F00)));
-  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 2), _mm512_set1_epi64(0x7F0000)));
-  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 3), _mm512_set1_epi64(0x7F000000)));
-  __m512i odd = _mm512_xor_si512(signs, _mm512_srli_epi64(signs, 4));
-  odd = _mm512_xor_si512(odd, _mm512_srli_epi64(odd, 2));
-  odd = _mm512_and_si512(_mm512_xor_si512(odd, _mm512_srli_epi64(odd, 1)), _mm512_set1_epi8(1));
-  uint64_t minus[4];
-  _mm256_storeu_si256((__m256i *)(void *)minus,
-                      _mm512_cvtepi64_epi32(_mm512_or_si512(signs, _mm512_slli_epi64(odd, 7))));
-  _mm_storeu_si128((__m128i *)(void *)scales, _mm512_cvtepi64_epi8(_mm512_srli_epi64(all, 60)));
-
+ALWAYS_INLINE __m512i iq2_xxs_words (__m512i all) {
   const uint16_t *table = iq2_xxs_codes;
   const __m512i entry = _mm512_cvtepu8_epi16(_mm512_cvtepi64_epi32(all));
   __m512i found[4];
@@ -202,18 +190,58 @@ ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint
                                          _mm512_loadu_si512(table + 64 * i + 32));
   const __mmask32 bit6 = _mm512_test_epi16_mask(entry, _mm512_set1_epi16(64));
   const __mmask32 bit7 = _mm512_test_epi16_mask(entry, _mm512_set1_epi16(128));
-  const __m512i words = _mm512_mask_blend_epi16(bit7, _mm512_mask_blend_epi16(bit6, found[0], found[1]),
-                                                _mm512_mask_blend_epi16(bit6, found[2], found[3]));
+  return _mm512_mask_blend_epi16(bit7, _mm512_mask_blend_epi16(bit6, found[0], found[1]),
+                                 _mm512_mask_blend_epi16(bit6, found[2], found[3]));
+}
+
+#if defined(__AVX512VBMI__)
+/* Four bytes of signs a qword: fields of seven bits are cut out, and the eighth sign is in the table. */
+ALWAYS_INLINE __m256i iq2_xxs_signs (__m512i all) {
+  const __m512i fields = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x352E2720), all);
+  return _mm512_cvtepi64_epi32(_mm512_permutex2var_epi8(_mm512_loadu_si512(iq_signs), fields,
+                                                        _mm512_loadu_si512(iq_signs + 64)));
+}
+
+/* Words 8 p ..: a word is copied to four, each byte gets its two bits at the bottom, and the rest does not count. */
+ALWAYS_INLINE __m512i iq2_xxs_magnitudes (__m512i words, __m512i place) {
+  const __m512i two = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x0E0C0A0806040200),
+                                                   _mm512_permutexvar_epi16(place, words));
+  return _mm512_permutexvar_epi8(two, _mm512_set1_epi32(0x002B1908));
+}
+#else
+ALWAYS_INLINE __m256i iq2_xxs_signs (__m512i all) {
+  const __m512i w = _mm512_srli_epi64(all, 32);
+  __m512i signs = _mm512_and_si512(w, _mm512_set1_epi64(0x7F));     /* seven bits to a byte, then the eighth */
+  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 1), _mm512_set1_epi64(0x7F00)));
+  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 2), _mm512_set1_epi64(0x7F0000)));
+  signs = _mm512_or_si512(signs, _mm512_and_si512(_mm512_slli_epi64(w, 3), _mm512_set1_epi64(0x7F000000)));
+  __m512i odd = _mm512_xor_si512(signs, _mm512_srli_epi64(signs, 4));
+  odd = _mm512_xor_si512(odd, _mm512_srli_epi64(odd, 2));
+  odd = _mm512_and_si512(_mm512_xor_si512(odd, _mm512_srli_epi64(odd, 1)), _mm512_set1_epi8(1));
+  return _mm512_cvtepi64_epi32(_mm512_or_si512(signs, _mm512_slli_epi64(odd, 7)));
+}
+
+/* Words 8 p ..: a word is copied to four, which are shifted until each byte has its two bits at the bottom. */
+ALWAYS_INLINE __m512i iq2_xxs_magnitudes (__m512i words, __m512i place) {
   const __m512i shift = _mm512_set1_epi64(0x000C000800040000);      /* 0, 4, 8, 12 */
   const __m512i magnitudes = _mm512_broadcast_i32x4(_mm_setr_epi8(8, 25, 43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  const __m512i two = _mm512_srlv_epi16(_mm512_permutexvar_epi16(place, words), shift);
+  const __m512i codes = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi16(3)),
+                                        _mm512_and_si512(_mm512_slli_epi16(two, 6), _mm512_set1_epi16(0x300)));
+  return _mm512_shuffle_epi8(magnitudes, codes);
+}
+#endif
+
+ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+  const __m512i all = _mm512_loadu_si512(b->sub), words = iq2_xxs_words(all);
+  uint64_t minus[4];
+  _mm256_storeu_si256((__m256i *)(void *)minus, iq2_xxs_signs(all));
+  _mm_storeu_si128((__m128i *)(void *)scales, _mm512_cvtepi64_epi8(_mm512_srli_epi64(all, 60)));
   UNROLL for (int p = 0; p < 4; p++) {
     const __m512i place = _mm512_add_epi16(_mm512_set1_epi16((short)(8 * p)), _mm512_setr_epi64(0,
       0x0001000100010001, 0x0002000200020002, 0x0003000300030003, 0x0004000400040004, 0x0005000500050005,
       0x0006000600060006, 0x0007000700070007));
-    const __m512i two = _mm512_srlv_epi16(_mm512_permutexvar_epi16(place, words), shift);
-    const __m512i codes = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi16(3)),
-                                          _mm512_and_si512(_mm512_slli_epi16(two, 6), _mm512_set1_epi16(0x300)));
-    const __m512i value = _mm512_shuffle_epi8(magnitudes, codes);
+    const __m512i value = iq2_xxs_magnitudes(words, place);
     _mm512_storeu_si512(values + 64 * p,
                         _mm512_mask_sub_epi8(value, (__mmask64)minus[p], _mm512_setzero_si512(), value));
   }

@@ -1,0 +1,7 @@
+/* Level "avx512vbmi": AVX-512 with shifts and permutations of single bytes (VBMI), which codebooks are made for. */
+#if defined(__x86_64__)
+#define LEVEL cpu_kernels_avx512vbmi
+#define LEVEL_NAME "avx512vbmi"
+
+#include "kernels_avx512.c"
+#endif
