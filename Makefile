@@ -228,6 +228,12 @@ bench-decode: needed
 	@$(CC) -O3 -march=native -pthread bench/bandwidth.c -o $(BUILD)/bandwidth
 	@$(RUN) bench/decode.lua $(BUILD)/l4 $(BUILD)/bandwidth
 
+##  make bench-reading   reading 512 tokens: speed on the wall, CPU time, stages: MODEL=PATH
+.PHONY: bench-reading
+bench-reading: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) bench/reading.lua '$(MODEL)'
+
 ##  make bench-depth     generating at 8k, 32k and 128k tokens against the first, and memory: MODEL=PATH
 .PHONY: bench-depth
 bench-depth: needed
