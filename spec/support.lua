@@ -30,6 +30,9 @@ if os.getenv("LD_PRELOAD") then support.internals().unset_environment("LD_PRELOA
 
 support.sanitized = preload ~= nil
 
+-- Whether an emulator runs this (make test-neon): slow, and without room for the largest mappings.
+support.emulated = os.getenv("MOONSEEK_EMULATED") ~= nil
+
 --- The command that runs this interpreter again.
 function support.interpreter()
   local first = 0

@@ -84,6 +84,7 @@ describe("checkpoint", function()
     end)
 
     it("reads the headers only of a file larger than memory", function()
+      if support.emulated then return end
       local size = 2 ^ 37
       local path = put("model.safetensors", files.wrap("{" .. files.entry("a", "U8", { ("%d"):format(size) }, 0,
         size) .. "}"))

@@ -16,9 +16,8 @@
 #include <string.h>
 #include <sys/time.h>
 #include <unistd.h>
-#if defined(__SSE__)
-#include <xmmintrin.h>
-#endif
+
+#include "float_mode.h"
 
 enum { STATE_LIMIT = 16 };
 
@@ -114,15 +113,11 @@ static int in_short_state (lua_State *L) {
 
 /* {== The processor, the locale, signals ========================================================= */
 
-/* floating_point() -> rounding mode, and on x86 the control bits of MXCSR (without the sticky exceptions) */
+/* floating_point() -> rounding mode, and the register that all modes are in */
 static int floating_point (lua_State *L) {
   lua_pushinteger(L, fegetround());
-#if defined(__SSE__)
-  lua_pushinteger(L, (lua_Integer)(_mm_getcsr() & ~0x3fu));
+  lua_pushinteger(L, (lua_Integer)float_mode_get());
   return 2;
-#else
-  return 1;
-#endif
 }
 
 typedef enum host_mode { ROUND_UP, TRAPS, FLUSH } host_mode;
@@ -136,9 +131,7 @@ static int with_mode (lua_State *L) {
   feclearexcept(FE_ALL_EXCEPT);
   if (mode == ROUND_UP) fesetround(FE_UPWARD);
   else if (mode == TRAPS) feenableexcept(FE_DIVBYZERO | FE_INVALID | FE_OVERFLOW | FE_UNDERFLOW);
-#if defined(__SSE__)
-  else _mm_setcsr(_mm_getcsr() | 0x8040);
-#endif
+  else float_mode_set(float_mode_get() | FLUSH_DENORMALS);
   lua_settop(L, 2);
   int raised = lua_pcall(L, 0, LUA_MULTRET, 0);
   fesetenv(&before);

@@ -13,6 +13,7 @@
 
 #include "../../csrc/base/number.h"
 #include "../../csrc/compute/cpu/cpu.h"
+#include "float_mode.h"
 #include "internals.h"
 #include "weights.h"
 
@@ -480,15 +481,11 @@ static int pool_fork (lua_State *L) {
 
 /* pool_flushed(threads, tasks): as pool_run, called with denormals flushed -> right, faults, mode kept */
 static int pool_flushed (lua_State *L) {
-#if defined(__x86_64__)
-  const unsigned before = __builtin_ia32_stmxcsr();
-  __builtin_ia32_ldmxcsr(before | 0x8040);
+  const uint64_t before = float_mode_get();
+  float_mode_set(before | FLUSH_DENORMALS);
   const int results = pool_run(L);
-  const int kept = (__builtin_ia32_stmxcsr() & 0x8040) == 0x8040;
-  __builtin_ia32_ldmxcsr(before);
-#else
-  const int results = pool_run(L), kept = 1;
-#endif
+  const int kept = (float_mode_get() & FLUSH_DENORMALS) == FLUSH_DENORMALS;
+  float_mode_set(before);
   lua_pushboolean(L, kept);
   return results + 1;
 }

@@ -2,6 +2,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "internals.h"
 
@@ -32,11 +33,12 @@ static void *encode_rounds (void *user) {
   return NULL;
 }
 
-/* With 64 KiB of stack: encoding needs no more, whatever the text. */
+/* With 64 KiB of stack, or the least that a thread may have: encoding needs no more, whatever the text. */
 static int start (task *t) {
+  const long least = sysconf(_SC_THREAD_STACK_MIN), stack = least > 64 * 1024 ? least : 64 * 1024;
   pthread_attr_t attributes;
   if (pthread_attr_init(&attributes) != 0) return 0;
-  int failed = pthread_attr_setstacksize(&attributes, 64 * 1024) != 0 ||
+  int failed = pthread_attr_setstacksize(&attributes, (size_t)stack) != 0 ||
                pthread_create(&t->thread, &attributes, encode_rounds, t) != 0;
   pthread_attr_destroy(&attributes);
   return !failed;

@@ -231,6 +231,7 @@ describe("a GGUF model", function()
 
   --- A file of 2^37 bytes more, which lie nowhere; nil where the file system has no holes.
   local function huge_file()
+    if support.emulated then return end
     local huge = 2 ^ 37
     local path = tinystage(function(tensors)
       tensors[#tensors + 1] = { name = "extra", type = "I8", shape = { huge }, bytes = "" }
