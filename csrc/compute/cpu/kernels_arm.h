@@ -248,15 +248,21 @@ ALWAYS_INLINE int8x16_t grid_of_two (const uint8_t *q, uint32_t word) {
   return vreinterpretq_s8_u8(vsubq_u8(veorq_u8(entries, minus), minus));
 }
 
-ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+typedef struct iq2_xxs_parts { uint8_t values[SUPERBLOCK]; } iq2_xxs_parts;
+
+ALWAYS_INLINE void iq2_xxs_begin (const iq2_xxs_block *b, iq2_xxs_parts *out, uint8_t *scales) {
   uint64_t four_bits = 0;
   UNROLL for (int s = 0; s < 8; s++) {
     const uint32_t word = load_u32(b->sub[s].signs);
     four_bits |= (uint64_t)(word >> 28) << 8 * s;
-    vst1q_s8((int8_t *)values + CPU_BLOCK * s, grid_of_two(b->sub[s].grid, word));
-    vst1q_s8((int8_t *)values + CPU_BLOCK * s + 16, grid_of_two(b->sub[s].grid + 2, word >> 14));
+    vst1q_s8((int8_t *)out->values + CPU_BLOCK * s, grid_of_two(b->sub[s].grid, word));
+    vst1q_s8((int8_t *)out->values + CPU_BLOCK * s + 16, grid_of_two(b->sub[s].grid + 2, word >> 14));
   }
   vst1q_u8(scales, vcombine_u8(vcreate_u8(four_bits), vcreate_u8(0)));
+}
+
+ALWAYS_INLINE byte_lanes iq2_xxs_pair (const iq2_xxs_parts *parts, size_t p) {
+  return codes_load((const int8_t *)parts->values + 64 * p);
 }
 
 ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }

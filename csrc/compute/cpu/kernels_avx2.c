@@ -260,14 +260,21 @@ ALWAYS_INLINE uint32_t spread_signs (uint32_t word) {
   return seven | (odd & 0x01010101) << 7;
 }
 
-ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+typedef struct iq2_xxs_parts { uint8_t values[SUPERBLOCK]; } iq2_xxs_parts;
+
+ALWAYS_INLINE void iq2_xxs_begin (const iq2_xxs_block *b, iq2_xxs_parts *out, uint8_t *scales) {
   uint64_t four_bits = 0;
   UNROLL for (int s = 0; s < 8; s++) {
     const uint32_t word = load_u32(b->sub[s].signs);
     four_bits |= (uint64_t)(word >> 28) << 8 * s;
-    _mm256_storeu_si256((__m256i *)(void *)(values + CPU_BLOCK * s), grid_of_block(b->sub[s].grid, spread_signs(word)));
+    const __m256i values = grid_of_block(b->sub[s].grid, spread_signs(word));
+    _mm256_storeu_si256((__m256i *)(void *)(out->values + CPU_BLOCK * s), values);
   }
   _mm_storeu_si128((__m128i *)(void *)scales, _mm_cvtsi64_si128((int64_t)four_bits));
+}
+
+ALWAYS_INLINE byte_lanes iq2_xxs_pair (const iq2_xxs_parts *parts, size_t p) {
+  return codes_load((const int8_t *)parts->values + 64 * p);
 }
 
 ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }

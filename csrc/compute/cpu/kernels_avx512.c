@@ -202,11 +202,14 @@ ALWAYS_INLINE __m256i iq2_xxs_signs (__m512i all) {
                                                         _mm512_loadu_si512(iq_signs + 64)));
 }
 
-/* Words 8 p ..: a word is copied to four, each byte gets its two bits at the bottom, and the rest does not count. */
+/*
+** The values of eight words, and 128 more: a word is copied to four, each byte gets its two bits at the bottom, and the
+** rest of it does not count.
+*/
 ALWAYS_INLINE __m512i iq2_xxs_magnitudes (__m512i words, __m512i place) {
   const __m512i two = _mm512_multishift_epi64_epi8(_mm512_set1_epi64(0x0E0C0A0806040200),
                                                    _mm512_permutexvar_epi16(place, words));
-  return _mm512_permutexvar_epi8(two, _mm512_set1_epi32(0x002B1908));
+  return _mm512_permutexvar_epi8(two, _mm512_set1_epi32(0x00AB9988));
 }
 #else
 ALWAYS_INLINE __m256i iq2_xxs_signs (__m512i all) {
@@ -221,10 +224,10 @@ ALWAYS_INLINE __m256i iq2_xxs_signs (__m512i all) {
   return _mm512_cvtepi64_epi32(_mm512_or_si512(signs, _mm512_slli_epi64(odd, 7)));
 }
 
-/* Words 8 p ..: a word is copied to four, which are shifted until each byte has its two bits at the bottom. */
+/* The values of eight words, and 128 more: a word is copied to four, which are shifted as each of their bytes needs. */
 ALWAYS_INLINE __m512i iq2_xxs_magnitudes (__m512i words, __m512i place) {
   const __m512i shift = _mm512_set1_epi64(0x000C000800040000);      /* 0, 4, 8, 12 */
-  const __m512i magnitudes = _mm512_broadcast_i32x4(_mm_setr_epi8(8, 25, 43, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0));
+  const __m512i magnitudes = _mm512_broadcast_i32x4(_mm_cvtsi32_si128(0x00AB9988));
   const __m512i two = _mm512_srlv_epi16(_mm512_permutexvar_epi16(place, words), shift);
   const __m512i codes = _mm512_or_si512(_mm512_and_si512(two, _mm512_set1_epi16(3)),
                                         _mm512_and_si512(_mm512_slli_epi16(two, 6), _mm512_set1_epi16(0x300)));
@@ -232,19 +235,22 @@ ALWAYS_INLINE __m512i iq2_xxs_magnitudes (__m512i words, __m512i place) {
 }
 #endif
 
-ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
-  const __m512i all = _mm512_loadu_si512(b->sub), words = iq2_xxs_words(all);
-  uint64_t minus[4];
-  _mm256_storeu_si256((__m256i *)(void *)minus, iq2_xxs_signs(all));
+/* Eight codes of each group, a word, and signs; values are made of them pair by pair, in registers. */
+typedef struct iq2_xxs_parts { __m512i words; uint64_t minus[4]; } iq2_xxs_parts;
+
+ALWAYS_INLINE void iq2_xxs_begin (const iq2_xxs_block *b, iq2_xxs_parts *out, uint8_t *scales) {
+  const __m512i all = _mm512_loadu_si512(b->sub);
+  out->words = iq2_xxs_words(all);
+  _mm256_storeu_si256((__m256i *)(void *)out->minus, iq2_xxs_signs(all));
   _mm_storeu_si128((__m128i *)(void *)scales, _mm512_cvtepi64_epi8(_mm512_srli_epi64(all, 60)));
-  UNROLL for (int p = 0; p < 4; p++) {
-    const __m512i place = _mm512_add_epi16(_mm512_set1_epi16((short)(8 * p)), _mm512_setr_epi64(0,
-      0x0001000100010001, 0x0002000200020002, 0x0003000300030003, 0x0004000400040004, 0x0005000500050005,
-      0x0006000600060006, 0x0007000700070007));
-    const __m512i value = iq2_xxs_magnitudes(words, place);
-    _mm512_storeu_si512(values + 64 * p,
-                        _mm512_mask_sub_epi8(value, (__mmask64)minus[p], _mm512_setzero_si512(), value));
-  }
+}
+
+ALWAYS_INLINE byte_lanes iq2_xxs_pair (const iq2_xxs_parts *parts, size_t p) {
+  const __m512i place = _mm512_add_epi16(_mm512_set1_epi16((short)(8 * p)), _mm512_setr_epi64(0,
+    0x0001000100010001, 0x0002000200020002, 0x0003000300030003, 0x0004000400040004, 0x0005000500050005,
+    0x0006000600060006, 0x0007000700070007));
+  const __m512i value = iq2_xxs_magnitudes(parts->words, place);      /* 128 more: its negative is 128 less, then */
+  return _mm512_mask_sub_epi8(value, (__mmask64)parts->minus[p], _mm512_setzero_si512(), value);
 }
 
 /* The unsigned operand is the code and 128 more. */

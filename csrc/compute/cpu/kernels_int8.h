@@ -20,6 +20,7 @@ typedef struct int8_prepared {
   uint8_t scales[SUPERBLOCK_BLOCKS / 4 * 32];    /* sixteen a quad of blocks, or of half blocks */
   uint8_t mins[SUPERBLOCK_BLOCKS / 4 * 32];
   uint8_t values[OUTPUTS_INT8][SUPERBLOCK];      /* codes, signed or not */
+  iq2_xxs_parts parts[OUTPUTS_INT8];
 } int8_prepared;
 
 typedef void prepare_superblock (const uint8_t *const *block, int8_prepared *out);
@@ -146,12 +147,17 @@ ALWAYS_INLINE void prepare_iq2_xxs (const uint8_t *const *block, int8_prepared *
   uint8_t four_bits[OUTPUTS_INT8][CPU_LANES], turned[4 * CPU_LANES];
   const uint8_t *rows[OUTPUTS_INT8];
   UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) {
-    expand_iq2_xxs((const void *)block[j], out->values[j], four_bits[j]);
+    iq2_xxs_begin((const void *)block[j], &out->parts[j], four_bits[j]);
     rows[j] = four_bits[j];
   }
   turn_bytes(rows, turned);
   memcpy(out->scales, turned, 2 * CPU_LANES);
   out->d = lanes_halves(block, offsetof(iq2_xxs_block, d));
+}
+
+ALWAYS_INLINE byte_lanes unpack_iq2_xxs (const uint8_t *block, const int8_prepared *prepared, int j, size_t p) {
+  (void)block;
+  return iq2_xxs_pair(&prepared->parts[j], p);
 }
 
 ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {

@@ -271,8 +271,13 @@ ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
   return out;
 }
 
-/* The signed codes of a superblock, and its eight scales of four bits, zeros behind them. */
-ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint8_t *scales) {
+/*
+** A superblock before its values are made, 64 of them a pair, signed as by codes_signed; its eight scales of four bits,
+** zeros behind them.
+*/
+typedef struct iq2_xxs_parts { uint8_t values[SUPERBLOCK]; } iq2_xxs_parts;
+
+ALWAYS_INLINE void iq2_xxs_begin (const iq2_xxs_block *b, iq2_xxs_parts *out, uint8_t *scales) {
   memset(scales, 0, CPU_LANES);
   for (int s = 0; s < 8; s++) {
     const uint32_t word = load_u32(b->sub[s].signs);
@@ -280,9 +285,13 @@ ALWAYS_INLINE void expand_iq2_xxs (const iq2_xxs_block *b, uint8_t *values, uint
     for (int i = 0; i < CPU_BLOCK; i++) {
       const int magnitude = (int)(iq2_xxs_grid[b->sub[s].grid[i / 8]] >> i % 8 * 8 & 255);
       const int minus = iq_signs[word >> i / 8 * 7 & 127] >> i % 8 & 1;
-      values[CPU_BLOCK * s + i] = (uint8_t)(minus ? -magnitude : magnitude);
+      out->values[CPU_BLOCK * s + i] = (uint8_t)(minus ? -magnitude : magnitude);
     }
   }
+}
+
+ALWAYS_INLINE byte_lanes iq2_xxs_pair (const iq2_xxs_parts *parts, size_t p) {
+  return codes_load((const int8_t *)parts->values + 64 * p);
 }
 
 /* Signed codes as dot_signed takes them, with what dot_start makes of the activations. */

@@ -189,10 +189,15 @@ static void fill_iq2_xxs (const uint8_t *const *block, int8_tile *tile) {
   uint32_t words[4][CPU_LANES];                  /* a byte a block */
   float d[CPU_LANES];
   for (size_t l = 0; l < CPU_LANES; l++) {
-    expand_iq2_xxs((const void *)block[l], values[l], four_bits[l]);
+    iq2_xxs_parts parts;
+    iq2_xxs_begin((const void *)block[l], &parts, four_bits[l]);
+    for (size_t p = 0; p < SUPERBLOCK / 64; p++) {
+      const byte_lanes pair = iq2_xxs_pair(&parts, p);
+      memcpy(values[l] + 64 * p, &pair, 64);
+    }
     four_bits_of[l] = four_bits[l];
   }
-  fill_values(values, tile, 1);
+  fill_values(values, tile, 0);
   tile_words(four_bits_of, 0, words);
   tile_halves(block, offsetof(iq2_xxs_block, d), d);
   for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++)
@@ -366,7 +371,7 @@ PRODUCT_INT8(product_q5_k, sizeof(q5_k_block), prepare_q5_k, unpack_values, scal
              multiply_mins)
 PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, KIND_HALF_MINS, fill_q2_k,
              multiply_mins)
-PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_signed_values, scales_iq2_xxs,
+PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_iq2_xxs, scales_iq2_xxs,
              KIND_SIGNED, fill_iq2_xxs, multiply_signed)
 
 #define PRODUCT_EXPANDED(type) \
