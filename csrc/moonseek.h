@@ -82,7 +82,7 @@ typedef struct ms_convert_options {
   ** Types of the tensors of a class: "f32", "bf16", "f16"; for GGUF "q8_0", "q4_k", "iq4_nl", "mxfp4"; for
   ** safetensors "fp8", "fp4". NULL: one that holds the same numbers.
   */
-  const char *experts, *attention, *shared, *head, *embedding;
+  const char *experts, *attention, *compressors, *shared, *head, *embedding;
   size_t threads;                                    /* MS_ALL_CORES: one a physical core; they end with the call */
   uint64_t shard_bytes;                              /* of safetensors: the next begins behind so many */
   int overwrite;                                     /* a file that bears the target's name is replaced */

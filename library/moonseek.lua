@@ -84,6 +84,8 @@
 ---@field experts? string
 ---type of the matrices of attention and of the indexer's query
 ---@field attention? string
+---type of the compressors' matrices
+---@field compressors? string
 ---type of the shared experts
 ---@field shared? string
 ---type of the output matrix

@@ -71,6 +71,11 @@ static const char *const attention_matrices[] = {
   "attn.indexer.wq_b.weight"
 };
 
+static const char *const compressor_matrices[] = {
+  "attn.compressor.wkv.weight", "attn.compressor.wgate.weight", "attn.indexer.weights_proj.weight",
+  "attn.indexer.compressor.wkv.weight", "attn.indexer.compressor.wgate.weight"
+};
+
 /* What stands behind "layers.N.", or the whole name. */
 static const char *rest_of (const char *official) {
   if (strncmp(official, "layers.", 7) != 0) return official;
@@ -86,6 +91,8 @@ static tensor_class class_of (const char *official) {
   if (strcmp(rest, "embed.weight") == 0) return CLASS_EMBEDDING;
   for (size_t i = 0; i < ROWS(attention_matrices); i++)
     if (strcmp(rest, attention_matrices[i]) == 0) return CLASS_ATTENTION;
+  for (size_t i = 0; i < ROWS(compressor_matrices); i++)
+    if (strcmp(rest, compressor_matrices[i]) == 0) return CLASS_COMPRESSORS;
   return CLASS_REST;
 }
 
@@ -99,7 +106,9 @@ typedef struct planner {
   ms_error *err;
 } planner;
 
-static const char *const class_names[CLASS_REST] = { "experts", "attention", "shared", "head", "embedding" };
+static const char *const class_names[CLASS_REST] = {
+  "experts", "attention", "compressors", "shared", "head", "embedding"
+};
 
 static bool is_ids (tensor_type type) {
   return type == TENSOR_I64 || type == TENSOR_I32;
@@ -319,8 +328,8 @@ static ms_status add_used (planner *pl) {
 }
 
 static ms_status read_choices (planner *pl, const ms_convert_options *options) {
-  const char *const given[CLASS_REST] = { options->experts, options->attention, options->shared, options->head,
-                                          options->embedding };
+  const char *const given[CLASS_REST] = { options->experts, options->attention, options->compressors,
+                                          options->shared, options->head, options->embedding };
   for (size_t i = 0; i < CLASS_REST; i++) {
     pl->chosen[i] = given[i] != NULL;
     if (pl->chosen[i]) TRY(find_type(class_names[i], given[i], pl->p->container, &pl->types[i], pl->err));

@@ -12,7 +12,7 @@ typedef enum container { CONTAINER_GGUF, CONTAINER_SAFETENSORS } container;
 
 /* Tensors that a caller chooses a type for together. What no class is keeps its type (docs/convert.md). */
 typedef enum tensor_class {
-  CLASS_EXPERTS, CLASS_ATTENTION, CLASS_SHARED, CLASS_HEAD, CLASS_EMBEDDING, CLASS_REST
+  CLASS_EXPERTS, CLASS_ATTENTION, CLASS_COMPRESSORS, CLASS_SHARED, CLASS_HEAD, CLASS_EMBEDDING, CLASS_REST
 } tensor_class;
 
 typedef enum work {

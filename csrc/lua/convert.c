@@ -2,13 +2,17 @@
 #include "options.h"
 #include "progress.h"
 
-enum { SOURCE, TARGET, EXPERTS, ATTENTION, SHARED, HEAD, EMBEDDING, THREADS, SHARD_BYTES, OVERWRITE, ON_PROGRESS, CONVERT_OPTIONS };
+enum {
+  SOURCE, TARGET, EXPERTS, ATTENTION, COMPRESSORS, SHARED, HEAD, EMBEDDING, THREADS, SHARD_BYTES, OVERWRITE, ON_PROGRESS,
+  CONVERT_OPTIONS
+};
 
 static const option rows[] = {
   [SOURCE] = { "source", OPTION_STRING, 1, 0, 0 },
   [TARGET] = { "target", OPTION_STRING, 1, 0, 0 },
   [EXPERTS] = { "experts", OPTION_STRING, 0, 0, 0 },
   [ATTENTION] = { "attention", OPTION_STRING, 0, 0, 0 },
+  [COMPRESSORS] = { "compressors", OPTION_STRING, 0, 0, 0 },
   [SHARED] = { "shared", OPTION_STRING, 0, 0, 0 },
   [HEAD] = { "head", OPTION_STRING, 0, 0, 0 },
   [EMBEDDING] = { "embedding", OPTION_STRING, 0, 0, 0 },
@@ -29,8 +33,8 @@ static int module_convert (lua_State *L) {
   ms_convert_options_default(&options);
   options.source = lua_tostring(L, first + SOURCE);
   options.target = lua_tostring(L, first + TARGET);
-  const char **const types[] = { &options.experts, &options.attention, &options.shared, &options.head,
-                                 &options.embedding };
+  const char **const types[] = { &options.experts, &options.attention, &options.compressors, &options.shared,
+                                 &options.head, &options.embedding };
   for (int i = EXPERTS; i <= EMBEDDING; i++) *types[i - EXPERTS] = lua_tostring(L, first + i);   /* NULL for nil */
   if (!lua_isnil(L, first + THREADS)) options.threads = (size_t)lua_tonumber(L, first + THREADS);
   if (!lua_isnil(L, first + SHARD_BYTES)) options.shard_bytes = (uint64_t)lua_tonumber(L, first + SHARD_BYTES);

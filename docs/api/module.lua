@@ -70,6 +70,7 @@ return {
           "type of the routed experts; types are named in `docs/convert.md`" },
         { "attention", "string", default = "the same numbers", "type of the matrices of attention and of the indexer's "
           .. "query" },
+        { "compressors", "string", default = "the same numbers", "type of the compressors' matrices" },
         { "shared", "string", default = "the same numbers", "type of the shared experts" },
         { "head", "string", default = "the same numbers", "type of the output matrix" },
         { "embedding", "string", default = "the same numbers", "type of the token embeddings" },

@@ -47,6 +47,7 @@ end
 
 local official_of = {
   experts = "layers.1.ffn.experts.3.w2.weight", attention = "layers.2.attn.indexer.wq_b.weight",
+  compressors = "layers.2.attn.indexer.compressor.wgate.weight",
   shared = "layers.0.ffn.shared_experts.w1.weight", head = "head.weight", embedding = "embed.weight",
 }
 
