@@ -5,6 +5,7 @@
 ** does not grow with the context.
 */
 #include <math.h>
+#include <string.h>
 
 #include "rows.h"
 #include "../../base/checked.h"
@@ -12,7 +13,8 @@
 
 enum { BLOCK = 64,           /* rows of an online-softmax step, as published */
        RUN = 16,             /* tokens of a task at most: they share decoded rows */
-       HEADS_A_TASK = 8 };   /* at least: every task decodes the rows for itself */
+       HEADS_A_TASK = 8,     /* at least: every task decodes the rows for itself */
+       VALUES_AT_ONCE = 128 };
 
 /* Of one head of one token: the largest score so far, and the sum of exp(score - largest). */
 typedef struct softmax { float largest, sum; } softmax;
@@ -53,9 +55,11 @@ static float sum_block (const float *p) {
   return lanes[0];
 }
 
-/* p [BLOCK]: the products of `count` rows; out [head]: the sum of p x row so far, rescaled as it grows. */
-static void add_head (const attention_task *task, softmax *state, float *p, const float *rows, size_t count,
-                      float *out) {
+/*
+** p [BLOCK]: the products of `count` rows, which become their weights; out [head]: the sum of weight x row so far,
+** rescaled as the largest product grows.
+*/
+static void weigh (const attention_task *task, softmax *state, float *p, size_t count, float *out) {
   const cpu_kernels *kernels = task->cpu->kernels;
   size_t head = task->shape->head;
   float largest = state->largest;
@@ -72,7 +76,20 @@ static void add_head (const attention_task *task, softmax *state, float *p, cons
   state->sum = state->sum * rescale + sum_block(p);
   if (rescale != 1.0f) kernels->scale(out, rescale, head);
   cpu_round_bf16(task->cpu, p, count);         /* of the value product only: the sum has them unrounded */
-  kernels->add_rows(out, rows, head, p, 1, count, head);
+}
+
+/* out += weights x rows, for all heads. A part of the columns lies in the first cache while the heads pass. */
+static void add_values (const attention_run *run, const float *rows, size_t count, float *out) {
+  const cpu_kernels *kernels = run->task->cpu->kernels;
+  size_t head = run->task->shape->head;
+  float part[BLOCK * VALUES_AT_ONCE];
+  for (size_t c = 0, columns; c < head; c += columns) {
+    columns = head - c < VALUES_AT_ONCE ? head - c : VALUES_AT_ONCE;
+    for (size_t i = 0; i < count; i++)
+      memcpy(part + i * columns, rows + i * head + c, columns * sizeof *part);
+    for (size_t h = 0; h < run->heads; h++)
+      kernels->add_rows(out + h * head + c, part, columns, run->scores + h * BLOCK, 1, count, columns);
+  }
 }
 
 /* Adds `count` <= BLOCK decoded rows to token `t` of the run. */
@@ -84,8 +101,8 @@ static void add_block (const attention_run *run, size_t t, const float *rows, si
   task->cpu->kernels->product[WEIGHT_F32](&keys, 0, count, task->q->data + at, head, run->heads,
                                           run->scores, BLOCK);
   for (size_t h = 0; h < run->heads; h++)
-    add_head(task, &run->state[t * task->group + h], run->scores + h * BLOCK, rows, count,
-             task->out->data + at + h * head);
+    weigh(task, &run->state[t * task->group + h], run->scores + h * BLOCK, count, task->out->data + at + h * head);
+  add_values(run, rows, count, task->out->data + at);
 }
 
 /* {== The keys of a run ========================================================================== */

@@ -8,7 +8,8 @@
 #define LEVEL cpu_kernels_avx2
 #define LEVEL_NAME "avx2"
 
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4, TILE_ROWS_LEAST = 4 };
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4, TILE_ROWS_LEAST = 4,
+       SUMS_AT_ONCE = 4 };
 
 typedef struct lanes { __m256 a, b; } lanes;   /* 0 .. 7, 8 .. 15 */
 

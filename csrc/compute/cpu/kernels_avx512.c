@@ -10,7 +10,8 @@
 #define LEVEL_NAME "avx512"
 #endif
 
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 4, ROWS_MANY = 4, ROWS_INT8 = 4, ROWS_MULTIPLIED = 8, TILE_ROWS_LEAST = 2 };
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 4, ROWS_MANY = 4, ROWS_INT8 = 4, ROWS_MULTIPLIED = 8, TILE_ROWS_LEAST = 2,
+       SUMS_AT_ONCE = 8 };
 
 typedef __m512 lanes;
 

@@ -6,8 +6,6 @@
 #ifndef compute_cpu_kernels_elements_h
 #define compute_cpu_kernels_elements_h
 
-enum { SUMS_AT_ONCE = 4 };   /* lane sets: each waits for its own last addition only */
-
 /* The lanes of up to sixteen values, zeros behind the last. */
 static inline lanes lanes_load_some (const float *x, size_t count) {
   float some[CPU_LANES] = { 0 };
@@ -36,7 +34,7 @@ static float sum_squares (const float *x, size_t count) {
   return dot(x, x, count);
 }
 
-/* m lane sets of the sums stay in registers while the rows pass. */
+/* m lane sets of the sums stay in registers while the rows pass; each waits for its own last addition only. */
 ALWAYS_INLINE void add_rows_lanes (float *out, const float *x, size_t x_stride, const float *factors,
                                    size_t factor_stride, size_t rows, const int m) {
   lanes sums[SUMS_AT_ONCE];
