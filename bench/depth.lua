@@ -33,9 +33,10 @@ local function step(session, seed)
   return after.prefill_ms - before.prefill_ms
 end
 
---- Sessions of `depths` tokens, all read or filled in, and the bytes held besides sessions after a step of each.
+--- Sessions of `depths` tokens, all read or filled in; after a step of each, the bytes of work space, and all that is
+-- held besides the sessions' pages: work space, page tables, token ids.
 local function sessions()
-  local list, own = {}, {}
+  local list, scratch, own = {}, {}, {}
   local trunk = append(assert(engine:session { context = depths[#depths] + 4 * pairs_wanted }), period)
   assert(trunk:generate { max_tokens = 0 })
   for i, depth in ipairs(depths) do
@@ -48,9 +49,10 @@ local function sessions()
       list[i] = assert(trunk:fork())
     end
     step(list[i], 1)
-    own[i] = core.memory_live() - engine:stats().session_bytes
+    local stats = engine:stats()
+    scratch[i], own[i] = stats.scratch_bytes, core.memory_live() - stats.session_bytes
   end
-  return list, own
+  return list, scratch, own
 end
 
 local function median(list)
@@ -58,7 +60,7 @@ local function median(list)
   return (list[#list // 2] + list[#list // 2 + 1]) / 2
 end
 
-local list, own = sessions()
+local list, scratch, own = sessions()
 local ratios, times = {}, {}
 for i = 1, #depths do ratios[i], times[i] = {}, {} end
 for turn = 1, pairs_wanted + 2 do       -- the first two copy shared pages and warm up
@@ -76,9 +78,9 @@ end
 
 print(("moonseek %s, %s kernels, %d threads for one answer; %d turns; %d tokens read, the others filled in"):format(
   moonseek._VERSION, engine:info().kernels, engine:stats().answer_threads, pairs_wanted, period))
-print "| tokens | ms a token, median | speed against the first | session | memory besides sessions and weights |"
-print "|---|---|---|---|---|"
+print "| tokens | ms a token, median | speed against the first | session | work space | and all besides pages |"
+print "|---|---|---|---|---|---|"
 for i, depth in ipairs(depths) do
-  print(("| %d | %.2f | %.3f | %.1f MB | %.1f MiB |"):format(depth, median(times[i]), median(ratios[i]),
-    engine:memory { context = depth }.session / 1e6, own[i] / 2 ^ 20))
+  print(("| %d | %.2f | %.3f | %.1f MB | %.2f MiB | %.1f MiB |"):format(depth, median(times[i]), median(ratios[i]),
+    engine:memory { context = depth }.session / 1e6, scratch[i] / 2 ^ 20, own[i] / 2 ^ 20))
 end
