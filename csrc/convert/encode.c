@@ -11,8 +11,8 @@
 /* {== The forms ================================================================================== */
 
 /*
-** `largest` is the largest magnitude that is not rounded to an infinity. Where a half is the scale of a block, it is the
-** largest half times the largest code. FP8: 448 * 2^119, as its decoders take 256 times the scale.
+** `largest` is the largest magnitude that is not rounded to an infinity. Where a half is the scale of a block, it is
+** the largest half times the largest code. FP8: 448 * 2^119, as its decoders take 256 times the scale.
 */
 static const struct form {
   encode_function *encode;           /* NULL: not written */
@@ -55,8 +55,8 @@ ms_status encode_size (weight_encoding encoding, const char *name, size_t rows, 
     return fail(err, MS_EUNSUPPORTED, "tensor %s cannot be written in encoding %d: there is no encoder for it", name,
                 (int)encoding);
   if (columns % block_columns(form) != 0)
-    return fail(err, MS_EUNSUPPORTED, "tensor %s has %zu columns; %s needs a multiple of %zu: choose another type for it",
-                name, columns, form_name(encoding), block_columns(form));
+    return fail(err, MS_EUNSUPPORTED, "tensor %s has %zu columns; %s needs a multiple of %zu: choose another type "
+                "for it", name, columns, form_name(encoding), block_columns(form));
   const size_t shape[2] = { rows, columns };
   size->scales = 0;
   if (!tensor_type_bytes(form->type, 2, shape, &size->data) ||
@@ -91,8 +91,8 @@ static ms_status check_values (const encoded_band *band, const float *values, ms
     if (all_small(row, columns, bits_of_float(form->largest))) continue;
     for (size_t c = 0; c < columns; c++)
       if (!holds(form, row[c]))
-        return fail(err, MS_EUNSUPPORTED, "tensor %s has %g at row %zu, column %zu, which %s cannot hold: choose a wider "
-                    "type for it", band->name, (double)row[c], band->first_row + r, c, form_name(band->encoding));
+        return fail(err, MS_EUNSUPPORTED, "tensor %s has %g at row %zu, column %zu, which %s cannot hold: choose a "
+                    "wider type for it", band->name, (double)row[c], band->first_row + r, c, form_name(band->encoding));
   }
   return MS_OK;
 }

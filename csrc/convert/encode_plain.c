@@ -155,8 +155,8 @@ ms_status encode_repack (const encoded_band *band, const weight *from, ms_error 
     const uint8_t *block = from->data + b * sizeof(mxfp4_block);
     const uint8_t scale = to_mxfp4 ? from->scales[b] : block[0];
     if (scale == 255)
-      return fail(err, MS_EUNSUPPORTED, "tensor %s has a scale code 255 at row %zu, column %zu, which is NaN in FP4 and "
-                  "2^128 in MXFP4: choose a wider type for it", band->name, band->first_row + b / blocks,
+      return fail(err, MS_EUNSUPPORTED, "tensor %s has a scale code 255 at row %zu, column %zu, which is NaN in FP4 "
+                  "and 2^128 in MXFP4: choose a wider type for it", band->name, band->first_row + b / blocks,
                   b % blocks * FP4_BLOCK);
     if (to_mxfp4) {
       mxfp4_block *out = (mxfp4_block *)(void *)band->data + b;

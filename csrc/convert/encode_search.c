@@ -1,7 +1,7 @@
 /*
 ** Forms whose scales are searched for: IQ4_NL and Q4_K, 4.5 bits a value (specs/formats.md 5). The squared error is
-** what is made small, every value weighing the same: docs/convert.md has what comes out. Candidates of a scale are tried,
-** fitted to the codes that they give by least squares, and the best is kept as it is stored.
+** what is made small, every value weighing the same: docs/convert.md has what comes out. Candidates of a scale are
+** tried, fitted to the codes that they give by least squares, and the best is kept as it is stored.
 */
 #include <math.h>
 #include <string.h>
@@ -139,7 +139,7 @@ static line fitted_line (const float *x, float x_sum, const float *q, float *low
   return (line){ 0, least };
 }
 
-/* Where a candidate's codes 0 and 15 lie, as parts of the way from 0, or the middle, to the lowest and highest value. */
+/* Where a candidate's codes 0 and 15 lie, as parts of the way from 0 (or the middle) to the lowest and highest. */
 static const float reaches[] = { 0.72f, 0.77f, 0.82f, 0.87f, 0.92f, 0.97f, 1.02f, 1.07f };
 enum { REACHES = sizeof reaches / sizeof reaches[0] };
 

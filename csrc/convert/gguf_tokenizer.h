@@ -6,8 +6,8 @@
 #include "gguf_keys.h"
 
 /*
-** The tokenizer and the chat template in `folder`, with as many tokens as the model has rows, and the ids that begin and
-** end a text, which the model needs in any case. MS_EFORMAT, MS_EUNSUPPORTED: it is none that we run.
+** The tokenizer and the chat template in `folder`, with as many tokens as the model has rows, and the ids that begin
+** and end a text, which the model needs in any case. MS_EFORMAT, MS_EUNSUPPORTED: it is none that we run.
 */
 ms_status gguf_tokenizer_make (const char *folder, const model_config *config, key_list *keys, ms_error *err);
 

@@ -17,7 +17,7 @@ typedef struct model_segment {
   size_t count;
   size_t logit_rows;                   /* logits are wanted of this many rows at its end */
   const model_routing *routing;        /* its expert policy, or NULL */
-  int32_t *experts;                    /* NULL, or takes the experts chosen [layers, count, top_k], as `route` gives them */
+  int32_t *experts;                    /* NULL, or takes the experts chosen [layers, count, top_k], as by `route` */
 } model_segment;
 
 /* Work space of a step; one runner serves one thread. It grows to the largest step, not with the context. */

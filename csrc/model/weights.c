@@ -113,8 +113,8 @@ static ms_status find_scales (finder *f, const stored_tensor *stored, weight *w)
   static const char ending[] = ".weight";
   size_t length = strlen(stored->name), stem = length - strlen("weight");
   if (length < strlen(ending) || strcmp(stored->name + length - strlen(ending), ending) != 0)
-    return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s, which goes with scales; supported are F32, BF16, F16",
-                stored->file, stored->name, tensor_types[stored->type].name);
+    return fail(f->err, MS_EUNSUPPORTED, "%s: tensor %s has type %s, which goes with scales; supported are F32, BF16, "
+                "F16", stored->file, stored->name, tensor_types[stored->type].name);
   snprintf(name.text, sizeof name.text, "%.*sscale", (int)stem, stored->name);
   const stored_tensor *scales = checkpoint_find(f->m->files, name.text);
   if (scales == NULL)

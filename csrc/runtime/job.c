@@ -136,7 +136,8 @@ int ms_job_wait (ms_job *job, int64_t timeout_ms) {
 
 ms_status ms_job_step (ms_job *job, ms_error *err) {
   ms_engine *engine = job->session->engine;
-  if (!engine->hosted) return fail(err, MS_EINVAL, "the engine computes on threads of its own: open it with threads = 0");
+  if (!engine->hosted)
+    return fail(err, MS_EINVAL, "the engine computes on threads of its own: open it with threads = 0");
   engine_lock(engine);
   engine_step(engine);
   engine_unlock(engine);

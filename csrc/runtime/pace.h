@@ -15,8 +15,8 @@ typedef struct pace {
 /* A step of `reading` and `answering` rows took `duration` ns. */
 void pace_measure (pace *p, size_t reading, size_t answering, uint64_t duration);
 /*
-** Rows of reading, at most `most`, by which a step of `answering` rows becomes longer by slice_ns at most: at least one,
-** or none, so that what the answers take by themselves is measured now and then.
+** Rows of reading, at most `most`, by which a step of `answering` rows becomes longer by slice_ns at most: at least
+** one, or none, so that what the answers take by themselves is measured now and then.
 */
 size_t pace_rows (const pace *p, size_t answering, uint64_t slice_ns, size_t most);
 /* Rows of a job's next slice at most: slices double, so that a job where rows take longer is noticed by a few. */

@@ -166,7 +166,8 @@ static ms_status check_kind (const file_view *f, ms_error *err) {
   if (f->bytes < sizeof magic || memcmp(f->data, magic, sizeof magic) != 0)
     return fail(err, MS_EFORMAT, "%s: is no saved session: it does not begin with \"moonseek\"", f->path);
   if (f->bytes < HEADER_BYTES)
-    return fail(err, MS_EFORMAT, "%s: ends at byte %zu, its header has %d: it was cut", f->path, f->bytes, HEADER_BYTES);
+    return fail(err, MS_EFORMAT, "%s: ends at byte %zu, its header has %d: it was cut", f->path, f->bytes,
+                HEADER_BYTES);
   memcpy(&order, f->data + sizeof magic + sizeof version, sizeof order);
   version = f->data[8] | (uint32_t)f->data[9] << 8 | (uint32_t)f->data[10] << 16 | (uint32_t)f->data[11] << 24;
   if (version != SNAPSHOT_VERSION)
@@ -200,7 +201,8 @@ static ms_status read_header (const file_view *f, header *h, ms_error *err) {
   for (; r.position < HASHED_BYTES; ) {
     uint64_t filling = 0;
     (void)reader_u64(&r, &filling);
-    if (filling != 0) return fail(err, MS_EFORMAT, "%s: is damaged: its header ends with other bytes than zeros", f->path);
+    if (filling != 0)
+      return fail(err, MS_EFORMAT, "%s: is damaged: its header ends with other bytes than zeros", f->path);
   }
   (void)reader_u64(&r, &stated);
   TRY(check_hash(f, "header", 0, HASHED_BYTES, stated, err));
@@ -233,7 +235,8 @@ static ms_status check_sections (const file_view *f, const header *h, ms_error *
     if (s->offset != offset)
       return fail(err, MS_EFORMAT, "%s: its %s begin at byte %ju, not at %zu", f->path, section_names[i],
                   (uintmax_t)s->offset, offset);
-    if (s->bytes > f->bytes - offset || !checked_align((size_t)s->bytes, ALIGNMENT, &whole) || whole > f->bytes - offset)
+    if (s->bytes > f->bytes - offset || !checked_align((size_t)s->bytes, ALIGNMENT, &whole) ||
+        whole > f->bytes - offset)
       return fail(err, MS_EFORMAT, "%s: its %s take %ju bytes, %zu are left", f->path, section_names[i],
                   (uintmax_t)s->bytes, f->bytes - offset);
     TRY(check_hash(f, section_names[i], offset, whole, s->hash, err));
