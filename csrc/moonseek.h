@@ -83,7 +83,7 @@ typedef struct ms_convert_options {
   ** safetensors "fp8", "fp4". NULL: one that holds the same numbers.
   */
   const char *experts, *attention, *compressors, *shared, *head, *embedding;
-  size_t threads;                                    /* MS_ALL_CORES: one a physical core; they end with the call */
+  size_t threads;                                    /* MS_ALL_CORES: one a physical core; 0: the caller's alone */
   uint64_t shard_bytes;                              /* of safetensors: the next begins behind so many */
   int overwrite;                                     /* a file that bears the target's name is replaced */
   ms_convert_progress *progress; void *progress_user;   /* "check", "convert", "verify"; may be NULL */

@@ -92,7 +92,7 @@
 ---@field head? string
 ---type of the token embeddings
 ---@field embedding? string
----that encode, while the call lasts
+---that encode, while the call lasts; 0: the caller's alone
 ---@field threads? integer
 ---of a safetensors file, behind which the next one begins
 ---@field shard_bytes? integer

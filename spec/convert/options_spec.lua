@@ -102,6 +102,23 @@ describe("a type for a class", function()
     end
   end)
 
+  it("encodes on as many threads as are asked for, on one a physical core when none are", function()
+    local function threads() return tonumber(support.read_file("/proc/self/status"):match("Threads:%s*(%d+)")) end
+    local engine = assert(moonseek.open { path = "spec/oracle/tiny" })
+    local cores = engine:info().threads
+    engine:close()
+    support.collect()
+    local before = threads()
+    for asked, expected in pairs { [0] = 1, [1] = 1, [3] = 3, [-1] = cores } do
+      local most = 0
+      local options = { threads = asked, on_progress = function() most = math.max(most, threads()) end }
+      if asked < 0 then options.threads = nil end
+      assert(moonseek.convert { source = "spec/oracle/tinystage", target = new_path(".gguf"), attention = "f16",
+        threads = options.threads, on_progress = options.on_progress })
+      assert.equal(expected - 1, most - before, asked)
+    end
+  end)
+
   it("does not care how it is written", function()
     assert(convert("spec/oracle/tinystage", new_path(".gguf"), { head = "F16" }))
   end)

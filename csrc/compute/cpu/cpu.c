@@ -2,15 +2,11 @@
 ** The CPU backend's object: its threads, its work space, the dense product that most stages need, and the
 ** roundings of `reference` (specs/architecture.md 2.0). The stages are in the files beside it.
 */
-#define _GNU_SOURCE   /* sched_getaffinity */
 #include "cpu.h"
 
 #include <math.h>
-#include <sched.h>
 #include <stdatomic.h>
-#include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "../../base/checked.h"
 #include "../../base/memory.h"
@@ -308,38 +304,8 @@ static ms_status cpu_start (backend *be, ms_error *err) {
   return cpu_pool_start(cpu->pool, err);
 }
 
-/* The first of the threads that share a core, as the system lists them ("0,64" or "0-1"); itself if unknown. */
-static size_t first_of_core (size_t cpu) {
-  char path[96];
-  size_t first = cpu;
-  snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", cpu);
-  FILE *file = fopen(path, "re");
-  if (file == NULL) return cpu;
-  if (fscanf(file, "%zu", &first) != 1 || first >= CPU_SETSIZE) first = cpu;
-  fclose(file);
-  return first;
-}
-
-/* Cores this process may run on: processors it may use, but one for all that share a core. */
-static size_t available_cores (void) {
-  cpu_set_t allowed, cores;
-  CPU_ZERO(&allowed);
-  CPU_ZERO(&cores);
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
-    const long online = sysconf(_SC_NPROCESSORS_ONLN);
-    return online < 1 ? 1 : (size_t)online;
-  }
-  for (size_t i = 0; i < CPU_SETSIZE; i++)
-    if (CPU_ISSET(i, &allowed)) CPU_SET(first_of_core(i), &cores);
-  return (size_t)CPU_COUNT(&cores);
-}
-
-static size_t threads_of (size_t asked) {
-  return asked == 0 ? available_cores() : asked;
-}
-
 static ms_status cpu_set_threads (backend *be, size_t threads, ms_error *err) {
-  return cpu_pool_resize(cpu_of(be)->pool, threads_of(threads), err);
+  return cpu_pool_resize(cpu_of(be)->pool, threads, err);
 }
 
 static size_t cpu_threads (const backend *be) {
@@ -388,7 +354,7 @@ ms_status cpu_backend_open (const backend_options *options, backend **out, ms_er
     .upload = cpu_copy, .download = cpu_copy, .copy = cpu_copy,
   };
   for (size_t i = 0; i < sizeof installers / sizeof installers[0]; i++) installers[i](&cpu->base);
-  ms_status status = cpu_pool_open(threads_of(options->threads), &cpu->pool, err);
+  ms_status status = cpu_pool_open(options->threads, &cpu->pool, err);
   if (status != MS_OK) {
     cpu_close(&cpu->base);
     return status;

@@ -6,10 +6,13 @@
 ** a worker that comes late finds it closed, so a run never waits for a thread that slept through it.
 ** Lock order: only `mutex`, held around sleeping and waking, never during a task.
 */
+#define _GNU_SOURCE   /* sched_getaffinity */
 #include "pool.h"
 
 #include <fenv.h>
+#include <sched.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <uv.h>
@@ -179,8 +182,35 @@ static void work (void *argument) {
 
 /* {== The pool =================================================================================== */
 
+/* The first of the threads that share a core, as the system lists them ("0,64" or "0-1"); itself if unknown. */
+static size_t first_of_core (size_t cpu) {
+  char path[96];
+  size_t first = cpu;
+  snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%zu/topology/thread_siblings_list", cpu);
+  FILE *file = fopen(path, "re");
+  if (file == NULL) return cpu;
+  if (fscanf(file, "%zu", &first) != 1 || first >= CPU_SETSIZE) first = cpu;
+  fclose(file);
+  return first;
+}
+
+/* Cores this process may run on: processors it may use, but one for all that share a core. */
+static size_t available_cores (void) {
+  cpu_set_t allowed, cores;
+  CPU_ZERO(&allowed);
+  CPU_ZERO(&cores);
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+    const long online = sysconf(_SC_NPROCESSORS_ONLN);
+    return online < 1 ? 1 : (size_t)online;
+  }
+  for (size_t i = 0; i < CPU_SETSIZE; i++)
+    if (CPU_ISSET(i, &allowed)) CPU_SET(first_of_core(i), &cores);
+  return (size_t)CPU_COUNT(&cores);
+}
+
 static size_t valid_threads (size_t threads) {
-  return threads < 1 ? 1 : threads > THREADS_LIMIT ? THREADS_LIMIT : threads;
+  if (threads == 0) threads = available_cores();
+  return threads > THREADS_LIMIT ? THREADS_LIMIT : threads;
 }
 
 ms_status cpu_pool_open (size_t threads, cpu_pool **pool, ms_error *err) {

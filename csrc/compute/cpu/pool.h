@@ -9,7 +9,7 @@
 
 typedef struct cpu_pool cpu_pool;
 
-/* A pool without threads; cpu_pool_start makes them. `threads` counts the caller. */
+/* A pool without threads; cpu_pool_start makes them. `threads` counts the caller; 0: one a physical core. */
 ms_status cpu_pool_open (size_t threads, cpu_pool **pool, ms_error *err);
 void cpu_pool_close (cpu_pool *pool);              /* joins; NULL is allowed */
 /* Starts the workers unless they run in this process (after a fork they do not). */
