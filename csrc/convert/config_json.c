@@ -84,8 +84,8 @@ static int set_sizes (json_t *object, const model_config *c, const field_row *ro
 
 /* Whole numbers as such: both forms are read, and people expect them. */
 static json_t *number_of (double value) {
-  const json_int_t whole = (json_int_t)value;
-  return value >= 0 && value < 1e15 && !((double)whole < value) ? json_integer(whole) : json_real(value);
+  const json_int_t whole = value >= 0 && value < 1e15 ? (json_int_t)value : -1;
+  return whole >= 0 && !((double)whole < value) ? json_integer(whole) : json_real(value);
 }
 
 static int set_numbers (json_t *object, const model_config *c, const field_row *rows, size_t count) {

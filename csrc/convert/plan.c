@@ -58,7 +58,8 @@ static ms_status find_type (const char *option, const char *name, container targ
       *type = types[i].type;
       return MS_OK;
     }
-    used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used == 0 ? "" : ", ", types[i].name);
+    if (used < sizeof known)
+      used += (size_t)snprintf(known + used, sizeof known - used, "%s%s", used == 0 ? "" : ", ", types[i].name);
   }
   return fail(err, MS_EINVAL, "%s: '%.40s' is no type that %s files are written with: %s", option, name,
               target == CONTAINER_GGUF ? "GGUF" : "safetensors", known);

@@ -25,7 +25,7 @@ static size_t divide (plan *p, uint64_t shard_bytes) {
   uint64_t used = 0;
   for (size_t i = 0; i < p->count; i++) {
     const bool follows = i > 0 && p->outputs[i].type == TENSOR_F8_E8M0;
-    if (used >= shard_bytes && !follows) {
+    if (used > 0 && used >= shard_bytes && !follows) {
       file++;
       used = 0;
     }

@@ -40,7 +40,14 @@ static ms_status find_any (void *user, const char *name, ms_error *err) {
   return MS_OK;
 }
 
-static ms_status check_free (const target *t, const ms_convert_options *options, ms_error *err) {
+/* What ends in "." or ".." cannot be renamed to. */
+static ms_status check_name (const target *t, ms_error *err) {
+  const char *slash = strrchr(t->path, '/'), *name = slash == NULL ? t->path : slash + 1;
+  if (name[0] != '\0' && strcmp(name, ".") != 0 && strcmp(name, "..") != 0) return MS_OK;
+  return fail(err, MS_EINVAL, "%s: a new folder cannot take this name: give it one of its own", t->path);
+}
+
+static ms_status check_free (const target *t, ms_error *err) {
   int is_folder;
   bool taken = false;
   ms_status status = file_is_folder(t->path, &is_folder, err);
@@ -54,7 +61,7 @@ static ms_status check_free (const target *t, const ms_convert_options *options,
                 "another name", t->path);
   if (!is_folder && t->p->container == CONTAINER_SAFETENSORS)
     return fail(err, MS_EINVAL, "%s: is a file, a safetensors model is written to a folder", t->path);
-  if (is_folder || options->overwrite) return MS_OK;
+  if (is_folder || t->overwrite) return MS_OK;
   return fail(err, MS_EINVAL, "%s: exists already: ask for it to be overwritten, or give another name", t->path);
 }
 
@@ -73,15 +80,10 @@ static uint64_t number_at (const uint8_t *bytes) {
 
 /* Whether something lies where the files are to be written. */
 static ms_status has_files (const target *t, bool *found, ms_error *err) {
+  const bool is_folder = t->p->container == CONTAINER_SAFETENSORS;
   file_state state;
-  *found = false;
-  for (size_t i = 0; i < t->p->file_count && !*found; i++) {
-    char *path;
-    TRY(file_path(t, t->p->files[i].name, &path, err));
-    *found = file_look(path, &state) && state.bytes > 0;
-    memory_free(path);
-  }
-  return MS_OK;
+  *found = !is_folder && file_look(t->part, &state) && state.bytes > 0;
+  return is_folder ? folder_each(t->part, find_any, found, err) : MS_OK;
 }
 
 static ms_status begin_journal (target *t, ms_error *err) {
@@ -93,7 +95,8 @@ static ms_status begin_journal (target *t, ms_error *err) {
                 "to start anew", t->part, t->journal_path);
   memcpy(header, magic, 8);
   bytes_put_unsigned(header + 8, t->p->hash, 8);
-  return file_part_write(&t->journal, header, sizeof header, 0, err);
+  TRY(file_part_write(&t->journal, header, sizeof header, 0, err));
+  return file_part_sync(&t->journal, err);           /* before the files: without it they are nobody's */
 }
 
 /* Hashes of the outputs that the journal calls done; *count of them. */
@@ -180,12 +183,14 @@ static void begin_output (target *t) {
 }
 
 ms_status target_open (const plan *p, const ms_convert_options *options, target *t, ms_error *err) {
-  *t = (target){ .p = p, .progress = options->progress, .user = options->progress_user };
+  *t = (target){ .p = p, .overwrite = options->overwrite != 0, .progress = options->progress,
+                 .user = options->progress_user };
   TRY(make_path(options->target, "", &t->path, err));
   for (size_t end = strlen(t->path); end > 1 && t->path[end - 1] == '/'; end--) t->path[end - 1] = '\0';
   TRY(make_path(t->path, ".part", &t->part, err));
   TRY(make_path(t->path, ".part.journal", &t->journal_path, err));
-  TRY(check_free(t, options, err));
+  TRY(check_name(t, err));
+  TRY(check_free(t, err));
   t->hashes = memory_new(p->count, sizeof *t->hashes);
   t->buffer = memory_new(BUFFER, 1);
   if (t->hashes == NULL || t->buffer == NULL) return fail_memory(err, BUFFER, "a conversion");
@@ -283,6 +288,7 @@ ms_status target_complete (target *t, ms_error *err) {
   uint64_t done = 0;
   for (size_t i = 0; i < t->p->file_count; i++) TRY(complete_file(t, i, &done, err));
   TRY(write_sides(t, err));
+  TRY(check_free(t, err));             /* hours may have passed */
   TRY(file_move(t->part, t->path, err));
   file_remove(t->journal_path);
   return MS_OK;

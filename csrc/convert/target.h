@@ -20,6 +20,7 @@ typedef struct target {
   const plan *p;
   char *path, *part;             /* the final name; that of the file or folder under way */
   char *journal_path;
+  bool overwrite;                /* a file that bears the final name is replaced */
   file_part journal, file;       /* file: the one that is written now */
   size_t file_number;
   size_t next;                   /* the first output that is not done */
@@ -46,7 +47,7 @@ ms_status target_finish (target *t, size_t count, ms_error *err);
 ms_status target_complete (target *t, ms_error *err);
 void target_close (target *t);                       /* leaves what there is for the next run */
 
-/* MS_ECANCELED when the caller wants no more. `more`: bytes behind t->done. */
+/* MS_ECANCELED when the caller wants no more. `done`: bytes of all outputs. */
 ms_status target_announce (const target *t, const char *phase, uint64_t done, ms_error *err);
 
 #endif

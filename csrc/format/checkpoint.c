@@ -496,7 +496,7 @@ uint64_t checkpoint_identity (const checkpoint *cp) {
   uint64_t hash = 0;
   for (size_t i = 0; i < cp->view_count; i++) {
     const file_view *view = &cp->views[i];
-    const uint64_t state[] = { view->bytes, (uint64_t)view->modified, view->device, view->inode };
+    const uint64_t state[] = { view->bytes, (uint64_t)view->modified, view->inode };
     hash = XXH64(state, sizeof state, hash);
   }
   return hash;

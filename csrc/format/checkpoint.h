@@ -37,7 +37,7 @@ ms_status checkpoint_check_unchanged (const checkpoint *cp, ms_error *err);
 
 /* These bytes of a tensor need not stay in memory. */
 void checkpoint_forget (const checkpoint *cp, const uint8_t *data, size_t bytes);
-/* A hash over which files they are, their sizes and times: changes when one of them does. */
+/* A hash over inodes, sizes and times: changes when a file does, not with a device's number at the next start. */
 uint64_t checkpoint_identity (const checkpoint *cp);
 
 #endif

@@ -228,6 +228,9 @@ describe("moonseek.convert refuses", function()
   it("names that are neither", function()
     refused("a safetensors model is written to a folder", "EINVAL", tiny, folder .. "/x.safetensors")
     refused("target: is empty", "EINVAL", tiny, "")
+    for _, target in ipairs { ".", "..", "./", folder .. "/.", "/" } do
+      refused("a new folder cannot take this name", "EINVAL", tiny, target)
+    end
     refused(folder .. "/none", "ENOENT", folder .. "/none", new_path(".gguf"))
     refused(folder .. "/none/x.gguf", "ENOENT", tiny, folder .. "/none/x.gguf")
   end)

@@ -137,6 +137,17 @@ describe("a conversion that is stopped", function()
     assert_whole()
   end)
 
+  it("replaces no file that took the target's name meanwhile, and is whole when it is asked to", function()
+    local done, message, code = convert { on_progress = function(phase)
+      if phase == "verify" then support.write_file(target, "mine") end
+    end }
+    assert.same({ nil, "EINVAL" }, { done, code })
+    assert.truthy(message:find(target .. ": exists already", 1, true), message)
+    assert.equal("mine", support.read_file(target))
+    assert(convert { overwrite = true })
+    assert_whole()
+  end)
+
   it("is in vain when its source changes meanwhile", function()
     local source = folder .. "/source"
     assert(os.execute(("cp -r %s '%s'"):format(small, source)))
@@ -183,6 +194,15 @@ describe("a folder of safetensors", function()
 end)
 
 describe("shards of safetensors", function()
+  it("do not go into a folder that holds something else", function()
+    local path = folder .. "/out"
+    assert(os.execute(("mkdir '%s.part'"):format(path)))
+    support.write_file(path .. ".part/model.safetensors.index.json", "{}")
+    local done, message, code = moonseek.convert { source = small, target = path, threads = 1 }
+    assert.same({ nil, "EINVAL" }, { done, code })
+    assert.truthy(message:find("is of another conversion", 1, true), message)
+  end)
+
   it("are resumed in the middle of a file, and end as in one go", function()
     local whole, path = folder .. "/whole", folder .. "/out"
     local options = { attention = "fp8", shared = "fp8", experts = "bf16", shard_bytes = 200000 }
