@@ -186,15 +186,33 @@ static bool is_dropped (const char *key) {
   return false;
 }
 
-static ms_status copy_key (const metadata *m, size_t index, key_list *keys, ms_error *err) {
+/* Blocks of the other file, and those of them that are written: less the ones for drafting. */
+typedef struct block_count { size_t there, written; } block_count;
+
+/* llama.cpp wants a list with a number a block to be as long as block_count says. */
+static bool has_too_many (const char *key, const metadata_value *value, block_count blocks) {
+  return strncmp(key, OWN(""), strlen(OWN(""))) == 0 && value->is_array && value->type != METADATA_STRING &&
+         blocks.written < blocks.there && value->count == blocks.there;
+}
+
+static ms_status copy_key (const metadata *m, size_t index, block_count blocks, key_list *keys, ms_error *err) {
   const metadata_value *value = &m->values[index];
-  if (value->is_array) TRY(key_begin_array(keys, m->keys.names[index], value->type, value->count, err));
-  else TRY(key_begin(keys, m->keys.names[index], value->type, err));
-  return bytes_add(&keys->bytes, value->bytes, value->size, err);
+  const char *key = m->keys.names[index];
+  size_t count = value->count, size = value->size;
+  if (has_too_many(key, value, blocks)) {
+    size = size / count * blocks.written;
+    count = blocks.written;
+  }
+  if (value->is_array) TRY(key_begin_array(keys, key, value->type, count, err));
+  else TRY(key_begin(keys, key, value->type, err));
+  return bytes_add(&keys->bytes, value->bytes, size, err);
 }
 
 /* In the order of the other file; `own` are said anew, in the places that they have there. */
-static ms_status copy_keys (const metadata *m, const fixed_row *own, size_t count, key_list *keys, ms_error *err) {
+static ms_status copy_keys (const metadata *m, const fixed_row *own, size_t count, size_t layers, key_list *keys,
+                            ms_error *err) {
+  block_count blocks = { .written = layers };
+  TRY(metadata_get_size(m, OWN("block_count"), 0, SIZE_MAX, &blocks.there, err));
   for (size_t i = 0; i < count; i++)
     if (metadata_find(m, own[i].key) == NULL) TRY(key_u32(keys, own[i].key, own[i].value, err));
   for (size_t i = 0; i < m->keys.count; i++) {
@@ -202,7 +220,7 @@ static ms_status copy_keys (const metadata *m, const fixed_row *own, size_t coun
     for (size_t k = 0; k < count; k++)
       if (strcmp(own[k].key, m->keys.names[i]) == 0) said = &own[k];
     if (said != NULL) TRY(key_u32(keys, said->key, said->value, err));
-    else if (!is_dropped(m->keys.names[i])) TRY(copy_key(m, i, keys, err));
+    else if (!is_dropped(m->keys.names[i])) TRY(copy_key(m, i, blocks, keys, err));
   }
   return MS_OK;
 }
@@ -215,7 +233,7 @@ ms_status gguf_keys_make (const model *m, uint32_t file_type, key_list *keys, ms
   const fixed_row general[] = { { "general.file_type", file_type }, { "general.quantization_version", 2 },
                                 { OWN("block_count"), (uint32_t)m->config.layers },
                                 { OWN("nextn_predict_layers"), 0 } };
-  if (source != NULL) return copy_keys(source, general, ROWS(general), keys, err);
+  if (source != NULL) return copy_keys(source, general, ROWS(general), m->config.layers, keys, err);
   TRY(key_string(keys, "general.architecture", "deepseek4", err));
   for (size_t i = 0; i < 2; i++) TRY(key_u32(keys, general[i].key, general[i].value, err));
   TRY(key_string(keys, "general.type", "model", err));

@@ -147,6 +147,30 @@ describe("without options", function()
     end
   end)
 
+  it("a GGUF model loses its blocks for drafting, and the numbers that lists have for them", function()
+    local config = model.config("tinystage")
+    local layers, limits, ratios = config.num_hidden_layers, {}, {}
+    for i = 1, layers + 1 do limits[i], ratios[i] = config.swiglu_limit, config.compress_ratios[i] or 0 end
+    local list, own = model.tensors(model.entries("tinystage")), {}
+    for _, leaf in ipairs { "attn_norm", "nextn.eh_proj" } do
+      local name = ("blk.%d.%s.weight"):format(layers, leaf)
+      list[#list + 1] = { name = name, type = "F32", shape = { 1 }, bytes = "0000" }
+    end
+    for key, value in pairs { block_count = { "u32", layers + 1 }, nextn_predict_layers = { "u32", 1 },
+      swiglu_clamp_exp = { "array", { "f32", limits } }, swiglu_clamp_shexp = { "array", { "f32", limits } },
+      ["attention.compress_ratios"] = { "array", { "i32", ratios } } } do
+      own["deepseek4." .. key] = value
+    end
+    local path = folder .. "/drafting.gguf"
+    support.write_file(path, gguf.encode(model.keys(config, { with = own }), list))
+    local bytes = support.read_file(converted(path, ".gguf"))
+    for _, key in ipairs { "swiglu_clamp_exp", "swiglu_clamp_shexp", "attention.compress_ratios" } do
+      local _, at = bytes:find(key, 1, true)
+      assert.equal(layers, bytes:byte(at + 9), key)              -- behind the types of the value and of its elements
+    end
+    assert.is_nil(bytes:find("nextn.eh_proj", 1, true))
+  end)
+
   it("a GGUF file is copied: the same key/values and bytes, block types as they are", function()
     local q8 = converted("spec/oracle/tiny", ".gguf", { attention = "q8_0", shared = "q8_0" })
     local copy = converted(q8, ".gguf")
