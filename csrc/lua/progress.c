@@ -21,7 +21,7 @@ announcement begin_progress (lua_State *L, int index) {
 
 int tell_progress (void *user, const char *phase, uint64_t done, uint64_t total) {
   announcement *a = user;
-  if (a->failed || a->stopped) return 1;
+  if (a->failed) return 1;
   a->phase = phase;
   a->done = done;
   a->total = total;
@@ -29,9 +29,9 @@ int tell_progress (void *user, const char *phase, uint64_t done, uint64_t total)
   lua_pushvalue(a->L, a->function);
   lua_pushlightuserdata(a->L, a);
   if (lua_pcall(a->L, 2, 1, 0) == 0) {
-    a->stopped = lua_isboolean(a->L, -1) && !lua_toboolean(a->L, -1);
+    const int stops = lua_isboolean(a->L, -1) && !lua_toboolean(a->L, -1);
     lua_pop(a->L, 1);
-    return a->stopped;
+    return stops;
   }
   a->failed = 1;
   lua_replace(a->L, a->error);

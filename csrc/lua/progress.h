@@ -10,14 +10,14 @@
 typedef struct announcement {
   lua_State *L;
   int function, error;                       /* stack slots: the callback; its error, once `failed` */
-  int failed, stopped;                       /* stopped: it returned false */
+  int failed;
   const char *phase;
   uint64_t done, total;
 } announcement;
 
 /* Leaves what the calls need on the stack; `index` is the function, or nil. */
 announcement begin_progress (lua_State *L, int index);
-/* An ms_convert_progress: not 0 when the work may end. After a failure the function is not called again. */
+/* An ms_convert_progress: not 0 when it returned false or failed. After a failure it is not called again. */
 int tell_progress (void *user, const char *phase, uint64_t done, uint64_t total);
 
 #endif

@@ -44,6 +44,20 @@ describe("moonseek.open", function()
       engine:close()
     end)
 
+    it("hears of them whatever it returns", function()
+      local function calls(result)
+        local count = 0
+        tiny.open { check = true, on_progress = function()
+          count = count + 1
+          return result
+        end }:close()
+        return count
+      end
+      local all = calls(nil)
+      assert.is_true(all > 1)
+      assert.same({ all, all }, { calls(false), calls(true) })
+    end)
+
     local raised = {
       ["L06: a text"] = "stop", ["L06: nothing"] = false, ["L06: a table"] = { code = 7 },
     }
