@@ -228,8 +228,9 @@ bool step_form (ms_engine *engine) {
   s->set_threads = engine->set_threads && s->segment_count != 0;
   s->threads = engine->threads;
   if (s->set_threads) engine->set_threads = false;
-  s->used = engine->backend->threads(engine->backend);
-  if (engine->all_cores && s->rows == 1) s->used = saturation_threads(&engine->saturation, s->used);
+  s->used = s->set_threads ? SIZE_MAX : engine->backend->threads(engine->backend);   /* all there will be */
+  s->tried = engine->all_cores && s->rows == 1 && !s->set_threads;
+  if (s->tried) s->used = saturation_threads(&engine->saturation, s->used);
   engine->in_flight = true;
   return true;
 }

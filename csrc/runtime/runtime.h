@@ -183,7 +183,8 @@ typedef struct step {
   bool set_threads;
   size_t threads;
   uint64_t duration;
-  size_t used;                           /* of the backend's threads */
+  size_t used;                           /* of the backend's threads, at most */
+  bool tried;                            /* `used` is what `saturation` asked for */
   bool waited;                           /* for pages from the disk */
 } step;
 

@@ -1,3 +1,4 @@
+/* Trials by halves: which numbers of threads are known to be enough, and too few. */
 #include "saturation.h"
 
 /*

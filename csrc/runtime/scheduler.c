@@ -174,7 +174,7 @@ static void commit (ms_engine *engine) {
   const step *s = &engine->step;
   if (s->items[0].status == MS_OK) {
     pace_measure(&engine->pace, s->rows - s->decodes, s->decodes, s->duration);
-    if (engine->all_cores && s->rows == 1) saturation_measure(&engine->saturation, s->duration, s->waited);
+    if (s->tried) saturation_measure(&engine->saturation, s->duration, s->waited);
   }
   for (size_t i = 0; i < s->count; i++) commit_item(engine, &engine->step.items[i]);
   engine->stats.steps += s->segment_count != 0;
