@@ -350,10 +350,7 @@ ALWAYS_INLINE int_lanes sums_bytes (const uint8_t *sixteen) {
 }
 
 ALWAYS_INLINE int_lanes sums_signed_bytes (const uint8_t *sixteen) {
-  const int8x16_t bytes = vreinterpretq_s8_u8(vld1q_u8(sixteen));
-  const int16x8_t low = vmovl_s8(vget_low_s8(bytes)), high = vmovl_high_s8(bytes);
-  return (int_lanes){ vmovl_s16(vget_low_s16(low)), vmovl_high_s16(low),
-                      vmovl_s16(vget_low_s16(high)), vmovl_high_s16(high) };
+  return wide_signed(vreinterpretq_s8_u8(vld1q_u8(sixteen)));
 }
 
 ALWAYS_INLINE int_lanes sums_load (const int32_t *sixteen) {

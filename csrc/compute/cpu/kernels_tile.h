@@ -122,7 +122,7 @@ static void fill_q4_k_scales (const uint8_t *const *block, int8_tile *tile) {
   tile_halves(block, offsetof(q4_k_block, d), d);
   tile_halves(block, offsetof(q4_k_block, m), tile->minus_m);
   tile_words(block, 0, words);
-  for (size_t l = 0; l < CPU_LANES; l++) tile->minus_m[l] = -tile->minus_m[l];
+  for (size_t l = 0; l < CPU_LANES; l++) tile->minus_m[l] = 0.0f - tile->minus_m[l];
   for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
     const size_t shift = b % 4 * 8;
     for (size_t l = 0; l < CPU_LANES; l++) {
@@ -168,7 +168,7 @@ static void fill_q2_k (const uint8_t *const *block, int8_tile *tile) {
   tile_words(block, offsetof(q2_k_block, scales), words);
   tile_halves(block, offsetof(q2_k_block, d), d);
   tile_halves(block, offsetof(q2_k_block, m), tile->minus_m);
-  for (size_t l = 0; l < CPU_LANES; l++) tile->minus_m[l] = -tile->minus_m[l];
+  for (size_t l = 0; l < CPU_LANES; l++) tile->minus_m[l] = 0.0f - tile->minus_m[l];
   for (size_t b = 0; b < SUPERBLOCK_BLOCKS; b++) {
     const uint32_t *word = words[b / 2];
     const size_t shift = b % 2 * 16;
