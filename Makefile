@@ -96,6 +96,11 @@ ask: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
 	@$(RUN) examples/documents_ask.lua $(ARGS)
 
+##  make convert    a model in another container or with other types: ARGS="SOURCE TARGET [OPTIONS]" (docs/convert.md)
+convert: needed
+	@$(MAKE) -s -j$(JOBS) --no-print-directory all
+	@$(RUN) bin/moonseek-convert $(ARGS)
+
 ##  make extract    a folder of documents to CSV: ARGS="FOLDER --fields a,b --model PATH --journal FILE"
 extract: needed
 	@$(MAKE) -s -j$(JOBS) --no-print-directory all
@@ -288,7 +293,7 @@ endef
 install: all
 	$(foreach abi,$(ABIS),$(call install_abi,$(abi)))
 	install -D -m 755 bin/moonseek-convert $(DESTDIR)$(INST_BINDIR)/moonseek-convert
-	$(if $(LUA),sed -i '1s|.*|#!$(LUA)|' $(DESTDIR)$(INST_BINDIR)/moonseek-convert)
+	$(if $(LUA),sed -i "1s|.*|#!$$(command -v '$(LUA)')|" $(DESTDIR)$(INST_BINDIR)/moonseek-convert)
 	install -d $(DESTDIR)$(PREFIX)/include $(DESTDIR)$(PREFIX)/lib
 	install -m 644 csrc/moonseek.h $(DESTDIR)$(PREFIX)/include
 	install -m 644 $(BUILD)/libmoonseek.a $(DESTDIR)$(PREFIX)/lib
@@ -303,6 +308,7 @@ help:
 -include $(ENGINE_OBJECTS:.o=.d)
 -include $(foreach abi,$(ABIS),$(BINDING:%.c=$(BUILD)/$(abi)/%.d) $(INSIDE:%.c=$(BUILD)/$(abi)/%.d))
 
-.PHONY: all needed needed-to-test demo chat ask extract triage agent test test-sanitize test-threads test-neon test-kill \
-        test-convert test-states test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle reference install clean help
+.PHONY: all needed needed-to-test demo chat ask convert extract triage agent test test-sanitize test-threads test-neon \
+        test-kill test-convert test-states test-algebra spec-modules fuzz bench bench-routing memory evaluate oracle \
+        reference install clean help
 .SECONDARY:

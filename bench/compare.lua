@@ -57,7 +57,7 @@ end
 
 --- Runs it -> what it printed, CPU seconds, the most bytes of memory of its own. Both are looked at every 20 ms.
 local function run(command)
-  local output, cpu, own, status = {}, 0, 0, nil
+  local output, cpu, own, status, ended = {}, 0, 0, nil, false
   local out, timer = uv.new_pipe(false), uv.new_timer()
   local process, pid = uv.spawn(command[1], { args = { table.unpack(command, 2) }, stdio = { nil, out, nil } },
     function(code) status = code end)
@@ -68,8 +68,8 @@ local function run(command)
     if user then cpu = math.max(cpu, (user + system) / ticks) end
     own = math.max(own, (line_of(("/proc/%d/status"):format(pid), "RssAnon:%s*(%d+)") or 0) * 1024)
   end)
-  out:read_start(function(_, data) output[#output + 1] = data end)
-  while status == nil do uv.run "once" end
+  out:read_start(function(_, data) output[#output + 1], ended = data, data == nil end)
+  while status == nil or not ended do uv.run "once" end
   timer:close()
   out:close()
   process:close()
