@@ -1,35 +1,18 @@
 --- moonseek.convert: the same model in another container. What is computed is what says that it is the same.
 local json = require "moonseek.json"
 local support = require "spec.support"
+local conversions = require "spec.convert.conversions"
 local files = require "spec.format.files"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
 local moonseek = require "moonseek"
 local internals = support.internals()
 
-local folder, count
+local converted, logits = conversions.converted, conversions.logits
+local folder
 
-before_each(function()
-  folder, count = support.temporary_folder(), 0
-end)
-after_each(function() support.remove(folder) end)
-
-local function new_path(ending)
-  count = count + 1
-  return ("%s/%d%s"):format(folder, count, ending or "")
-end
-
---- A conversion that succeeds; its target.
-local function converted(source, ending, options)
-  local all = { source = source, target = new_path(ending), threads = 1 }
-  for name, value in pairs(options or {}) do all[name] = value end
-  assert(moonseek.convert(all))
-  return all.target
-end
-
-local function logits(path, numerics, tokens)
-  return assert(internals.logits({ path = path, numerics = numerics }, support.oracle_tokens(tokens), 64))
-end
+before_each(function() folder = conversions.begin() end)
+after_each(conversions.finish)
 
 --- How many tensors have a type, as the engine reads the file.
 local function types(path)

@@ -1,38 +1,19 @@
 --- What moonseek.convert is asked for: types by class, containers, the tokenizer; and what it refuses, by which words.
 local support = require "spec.support"
+local conversions = require "spec.convert.conversions"
 local files = require "spec.format.files"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
 local moonseek = require "moonseek"
 local internals = support.internals()
 
-local folder, count
+local new_path, convert, converted = conversions.new_path, conversions.convert, conversions.converted
+local folder
 
-before_each(function()
-  folder, count = support.temporary_folder(), 0
-end)
-after_each(function() support.remove(folder) end)
+before_each(function() folder = conversions.begin() end)
+after_each(conversions.finish)
 
-local function new_path(ending)
-  count = count + 1
-  return ("%s/%d%s"):format(folder, count, ending or "")
-end
-
-local function convert(source, target, options)
-  local all = { source = source, target = target, threads = 1 }
-  for name, value in pairs(options or {}) do all[name] = value end
-  return moonseek.convert(all)
-end
-
-local function converted(source, ending, options)
-  local target = new_path(ending)
-  assert(convert(source, target, options))
-  return target
-end
-
-local function logits(path, numerics)
-  return assert(internals.logits({ path = path, numerics = numerics }, support.oracle_tokens("129"), 64))
-end
+local function logits(path, numerics) return conversions.logits(path, numerics, "129") end
 
 --- A folder with the tensors of `entries` and the configuration of an oracle's model, changed by patterns.
 local function checkpoint(entries, name, changes)
