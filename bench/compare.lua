@@ -13,6 +13,7 @@ local uv = require "luv"
 local json = require "moonseek.json"
 package.path = "./bench/?.lua;" .. package.path
 local flash_gguf = require "flash_gguf"
+local median = require("measure").median
 
 -- {== Options ====================================================================================
 
@@ -113,13 +114,6 @@ if options.llama then engines[#engines + 1] = llama_bench("llama.cpp", options.l
 if options.ik then engines[#engines + 1] = llama_bench("ik_llama.cpp", options.ik, { "-w", "0" }) end
 
 -- {== Rounds ======================================================================================
-
-local function median(list)
-  local sorted = table.move(list, 1, #list, 1, {})
-  table.sort(sorted)
-  local middle = #sorted // 2
-  return #sorted % 2 == 1 and sorted[middle + 1] or (sorted[middle] + sorted[middle + 1]) / 2
-end
 
 --- One engine's turn: { speed =, cpu = a token, own = bytes }.
 local function turn(engine, work, count)

@@ -4,6 +4,7 @@
 -- if the two differ by less than 15 %. The head is no part of the figures: time is taken off, bytes not counted.
 local moonseek = require "moonseek"
 package.path = "./bench/?.lua;" .. package.path
+local measure = require "measure"
 local release = require "release"
 
 local folder, probe, tokens, threads = arg[1], arg[2], tonumber(arg[3]) or 64, tonumber(arg[4])
@@ -34,33 +35,20 @@ for i = 1, 32 do prompt[i] = i * 37 % info.vocabulary end
 assert(session:append(prompt))
 assert(session:generate { max_tokens = 4, ignore_eos = true, temperature = 0 })
 
---- Times of all stages, in milliseconds by name, and their order.
-local function stages()
-  local times, order = {}, {}
-  for i, stage in ipairs(engine:stats { stages = true }.stages) do
-    times[stage.name], order[i] = stage.ms, stage.name
-  end
-  return times, order
-end
-
-local function median(list)
-  table.sort(list)
-  return list[math.ceil(#list / 2)]
-end
-
 local before = probed(info.threads)
-local from, order = stages()
+local from, order = measure.stages(engine)
 local speeds, cpu = {}, os.clock()
 for i = 1, repetitions do
-  local head = stages().head
+  local head = measure.stages(engine).head
   local result = assert(session:generate { max_tokens = tokens, ignore_eos = true, temperature = 1, seed = i })
-  speeds[i] = #result.tokens / (result.timing.decode_ms - (stages().head - head)) * 1000
+  speeds[i] = #result.tokens / (result.timing.decode_ms - (measure.stages(engine).head - head)) * 1000
 end
 cpu = os.clock() - cpu
-local to = stages()
+local to = measure.stages(engine)
 local after = probed(info.threads)
 
-local bytes, speed = release.bytes_a_token(release.l4), median(speeds)
+table.sort(speeds)
+local bytes, speed = release.bytes_a_token(release.l4), measure.median(speeds)
 local probe_speed, all = (before + after) / 2, repetitions * tokens
 print(("moonseek %s, %s kernels, %d threads; %d x %d tokens from position %d"):format(moonseek._VERSION, info.kernels,
   info.threads, repetitions, tokens, #prompt + 4))
@@ -68,5 +56,4 @@ print(("%.2f tokens/s (%.2f to %.2f), %.1f MB a token, %.3f CPU seconds a token"
   speeds[#speeds], bytes / 1e6, cpu / all))
 print(("%.1f GB/s of %.1f and %.1f probed: %.0f %%"):format(speed * bytes / 1e9, before, after,
   100 * speed * bytes / 1e9 / probe_speed))
-print(("%-18s %12s"):format("stage", "ms a token"))
-for _, name in ipairs(order) do print(("%-18s %12.3f"):format(name, (to[name] - from[name]) / all)) end
+measure.print_stages(from, to, order, all)

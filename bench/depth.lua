@@ -2,9 +2,10 @@
 -- depth.lua MODEL [PAIRS] [READ]. The first READ tokens are read; the rows of the others are copies of theirs (filled
 -- in, spec/internals/fill.c): what is generated means nothing and takes the time that it would. Sessions of all depths
 -- generate in turns, one token each; a pair is a token at some depth and one behind the first, of the same turn.
-package.path = "./?.lua;" .. package.path
+package.path = "./?.lua;./bench/?.lua;" .. package.path
 local internals = require("spec.support").internals()
 local moonseek, core = require "moonseek", require "moonseek.core"
+local median = require("measure").median
 
 local path, pairs_wanted, period = arg[1], tonumber(arg[2]) or 40, tonumber(arg[3]) or 512
 local depths = { 1, 8192, 32768, 131072 }
@@ -53,11 +54,6 @@ local function sessions()
     scratch[i], own[i] = stats.scratch_bytes, core.memory_live() - stats.session_bytes
   end
   return list, scratch, own
-end
-
-local function median(list)
-  table.sort(list)
-  return (list[#list // 2] + list[#list // 2 + 1]) / 2
 end
 
 local list, scratch, own = sessions()

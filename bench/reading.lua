@@ -2,27 +2,20 @@
 -- reading.lua PATH [TOKENS] [THREADS] [REPETITIONS]. Tokens a second on the wall and of CPU time, then the time of each
 -- stage. The first repetition fills the page cache.
 local moonseek = require "moonseek"
+package.path = "./bench/?.lua;" .. package.path
+local measure = require "measure"
 
 local path, tokens, threads, repetitions = arg[1], tonumber(arg[2]) or 512, tonumber(arg[3]), tonumber(arg[4]) or 3
 
 local engine = assert(moonseek.open { path = path, threads = threads })
 local info = engine:info()
 
---- Times of all stages, in milliseconds by name, and their order.
-local function stages()
-  local times, order = {}, {}
-  for i, stage in ipairs(engine:stats { stages = true }.stages) do
-    times[stage.name], order[i] = stage.ms, stage.name
-  end
-  return times, order
-end
-
 local from, order
 for repetition = 1, repetitions do
   local session, ids = assert(engine:session { context = tokens + 8 }), {}
   for i = 1, tokens do ids[i] = (i * 3709 + repetition * 17) % info.vocabulary end
   assert(session:append(ids))
-  from, order = stages()
+  from, order = measure.stages(engine)
   local cpu = os.clock()
   local result = assert(session:generate { max_tokens = 1, ignore_eos = true, temperature = 0 })
   cpu = os.clock() - cpu
@@ -30,7 +23,5 @@ for repetition = 1, repetitions do
     info.kernels, info.threads, tokens / result.timing.prefill_ms * 1000, tokens / cpu, cpu))
   session:close()
 end
-local to = stages()
-print(("%-18s %12s"):format("stage", "ms a token"))
-for _, name in ipairs(order) do print(("%-18s %12.3f"):format(name, (to[name] - from[name]) / tokens)) end
+measure.print_stages(from, measure.stages(engine), order, tokens)
 engine:close()
