@@ -46,6 +46,29 @@ function support.collect()
   collectgarbage()
 end
 
+local function with_finaliser(finaliser)
+  if not newproxy then return setmetatable({}, { __gc = finaliser }) end -- luacheck: ignore
+  local object = newproxy(true) -- luacheck: ignore
+  debug.getmetatable(object).__gc = finaliser
+  return object
+end
+
+--- Calls `leave`, and then `go_on` amid the collection of what was left: garbage, its finalisers still to run.
+function support.amid_collection(leave, go_on)
+  local mode = _VERSION >= "Lua 5.4" and collectgarbage("incremental")
+  support.collect()
+  collectgarbage("stop")
+  leave()
+  local count, found = 20000, setmetatable({}, { __mode = "v" })
+  local waiting = count
+  for i = 1, count do found[i] = with_finaliser(function() waiting = waiting - 1 end) end
+  repeat collectgarbage("step", 0) until not found[1]
+  collectgarbage("restart")
+  assert(waiting > 0, "all finalisers have run")
+  go_on()
+  if mode then collectgarbage(mode) end
+end
+
 --- The bytes of a file; raises when it cannot be read.
 function support.read_file(path)
   local file = assert(io.open(path, "rb"))

@@ -9,12 +9,25 @@ enum { HELD_TOKENIZER = 1, HELD_MESSAGE, HELD_CODE, HELD_VOCABULARY, HELD_STREAM
 
 /* {== The stream that may be left open =========================================================== */
 
+/*
+** A set of one job, in the companion on top of the stack. A key, not a value: the collector takes a weak value away
+** before it runs the finaliser, a key after it, and in between the job still keeps its session busy.
+*/
+static void new_stream_set (lua_State *L) {
+  lua_newtable(L);
+  luaL_getmetatable(L, "moonseek.weak");
+  lua_setmetatable(L, -2);
+  lua_rawseti(L, -2, HELD_STREAM);
+}
+
 void set_stream (lua_State *L, int session, int job) {
   job = lua_absindex(L, job);
   push_companion(L, session);
-  lua_rawgeti(L, -1, HELD_STREAM);                      /* a list of one, weak */
+  new_stream_set(L);
+  lua_rawgeti(L, -1, HELD_STREAM);
   lua_pushvalue(L, job);
-  lua_rawseti(L, -2, 1);
+  lua_pushboolean(L, 1);
+  lua_rawset(L, -3);
   lua_pop(L, 2);
 }
 
@@ -39,11 +52,15 @@ int push_stepping (lua_State *L, int session) {
 }
 
 static void end_stream (lua_State *L, int session) {
+  handle *job = NULL;
   if (!find_companion(L, session)) return;
   lua_rawgeti(L, -1, HELD_STREAM);
-  lua_rawgeti(L, -1, 1);
-  handle *job = lua_touserdata(L, -1);
-  lua_pop(L, 3);
+  lua_pushnil(L);
+  if (lua_next(L, -2)) {
+    job = lua_touserdata(L, -2);
+    lua_pop(L, 2);
+  }
+  lua_pop(L, 2);
   if (job == NULL || job->object == NULL) return;
   ms_job_release(job->object);
   job->object = NULL;
@@ -68,14 +85,6 @@ size_t session_vocabulary (lua_State *L, int index) {
 static const call open_call = { "engine:session", 1 };
 static const option open_rows[] = { { "context", OPTION_INTEGER, 0, 1, INTEGER_LIMIT } };
 
-/* A place for the session's last stream, in the companion on top of the stack. */
-static void new_stream_list (lua_State *L) {
-  lua_newtable(L);
-  luaL_getmetatable(L, "moonseek.weak");
-  lua_setmetatable(L, -2);
-  lua_rawseti(L, -2, HELD_STREAM);
-}
-
 /* Pushes a companion for a session of the engine that is argument 1. */
 static void new_companion (lua_State *L) {
   ms_engine_info info;
@@ -89,7 +98,7 @@ static void new_companion (lua_State *L) {
   lua_rawseti(L, -2, HELD_MESSAGE);
   lua_pushstring(L, box->object == NULL ? ms_status_name(err.status) : "");
   lua_rawseti(L, -2, HELD_CODE);
-  new_stream_list(L);
+  new_stream_set(L);
   ms_engine_get_info(check_open(L, 1, ENGINE), &info);
   push_count(L, info.model.vocabulary);
   lua_rawseti(L, -2, HELD_VOCABULARY);
@@ -162,7 +171,7 @@ static int session_fork (lua_State *L) {
     lua_rawseti(L, -3, i);
   }
   lua_pop(L, 1);
-  new_stream_list(L);
+  new_stream_set(L);
   set_companion(L, -2);
   if (ms_session_fork(free_session(L, 1, &from), &fork, &err) != MS_OK) return push_failure(L, &err);
   box->object = fork;
@@ -290,7 +299,7 @@ static const luaL_Reg methods[] = {
 /* The methods stay in the module table: lua/moonseek/session.lua adds those written in Lua. */
 void register_session (lua_State *L) {
   luaL_newmetatable(L, "moonseek.weak");
-  lua_pushliteral(L, "v");
+  lua_pushliteral(L, "k");
   lua_setfield(L, -2, "__mode");
   lua_pop(L, 1);
   new_handle_type(L, SESSION, methods, NULL, session_close);

@@ -55,12 +55,18 @@ end
 
 -- {== Turns ===========================================================================================
 
+--- Ends the turn under way, also a stream that was left and that the collector took without having closed its job yet.
+local function end_turn(self)
+  local running = self.running[1]
+  if running and not running.closed then running:close() end
+  for job in pairs(self.jobs) do job:close() end
+end
+
 --- A stream that was left is ended by the next call; a turn that `send` waits for is not.
 local function free(self)
   local running = self.running[1]
-  if not running or running.closed then return true end
-  if running.awaited then return nil, "the chat answers already", "EBUSY" end
-  running:close()
+  if running and running.awaited and not running.closed then return nil, "the chat answers already", "EBUSY" end
+  end_turn(self)
   return true
 end
 
@@ -104,7 +110,7 @@ local function begin(self, what, list, given)
     session = self.session, tokenizer = self.tokenizer, prompt = prompt, begun = begun_answer(self, list, prompt),
     strict = self.options.strict, tools = messages.tools(with_head(self, list, chosen.tools)), sampling = sampling,
     max_tokens = chosen.max_tokens, thinking_budget = chosen.thinking_budget, deadline_ms = chosen.deadline_ms,
-    first_call = messages.next_call(list), wait = chosen.wait,
+    first_call = messages.next_call(list), wait = chosen.wait, jobs = self.jobs,
     finish = function(answer)
       self.running[1] = nil
       if answer then keep(self, list, answer) end
@@ -230,6 +236,7 @@ local function object(session, owns_session, tokenizer, given, list)
   return setmetatable({
     session = session, owns_session = owns_session, tokenizer = tokenizer, options = given, list = list,
     running = setmetatable({}, { __mode = "v" }), -- the turn under way
+    jobs = setmetatable({}, { __mode = "k" }),    -- of turns: a key stays until its finaliser has run
   }, metatable)
 end
 
@@ -264,8 +271,7 @@ function chat:save(path)
 end
 
 function chat:close()
-  local running = self.running[1]
-  if running then running:close() end
+  end_turn(self)
   if self.owns_session then self.session:close() end
 end
 

@@ -1,3 +1,4 @@
+local support = require "spec.support"
 local tiny = require "spec.lua.tiny"
 
 local session, engine
@@ -280,6 +281,11 @@ describe("session:stream", function()
       assert.is_truthy(result, message)
       if type(result) == "userdata" and call == "start" then result:close() end
     end
+  end)
+
+  it("left to the collector is cancelled by the next call, also before its finaliser runs", function()
+    support.amid_collection(function() session:stream({ ignore_eos = true })() end,
+      function() assert(session:append { 1 }) end)
   end)
 
   it("left early is cancelled at once where the language tells", function()

@@ -1,4 +1,4 @@
-require "spec.support"
+local support = require "spec.support"
 local moonseek = require "moonseek"
 
 --- A chat on an engine that gives these answers.
@@ -323,6 +323,14 @@ describe("chat:stream", function()
     assert.equal("Again.", assert(chat:send("Hi")).text)
     assert.same({ type = "error", message = "the turn was ended before its end", code = "ECANCELED" }, next_event())
     assert.is_nil(next_event())
+  end)
+
+  it("is ended by the next call when the collector has it, also before finalisers run", function()
+    local chat = chat_of { "Hello.", "Again." }
+    support.amid_collection(function()
+      local next_event = chat:stream("Hi")
+      repeat until next_event().type == "text"
+    end, function() assert.equal("Again.", assert(chat:send("Hi")).text) end)
   end)
 
   it("and send within the on_event of another send are refused", function()

@@ -15,8 +15,8 @@ local function wait(job, ms) job:wait(ms) end
 
 --- `given`: session, tokenizer, prompt (packed tokens) and `begun`, how many of its last tokens are an answer already,
 -- tools, strict, sampling (options of session:start), thinking_budget, max_tokens, deadline_ms, first_call (the number
--- of the first tool call), wait(job, ms) in place of job:wait; and finish(answer), called at the end, without an answer
--- when there is none.
+-- of the first tool call), wait(job, ms) in place of job:wait; finish(answer), called at the end, without an answer
+-- when there is none; and jobs, a set to which each job is added.
 function turn.new(given)
   local tokenizer, controls = given.tokenizer, {}
   for _, name in ipairs { "think", "end_think", "eos" } do
@@ -27,6 +27,7 @@ function turn.new(given)
     session = given.session, tokenizer = tokenizer, prompt = given.prompt, controls = controls,
     sampling = given.sampling, max_tokens = given.max_tokens, deadline_ms = given.deadline_ms,
     budget = given.thinking_budget, next_call = given.first_call, finish = given.finish, wait = given.wait or wait,
+    jobs = given.jobs,
     parser = parser.new { tokenizer = tokenizer, thinking = thinks, tools = given.tools, strict = given.strict },
     events = {}, first = 1,         -- those that wait, from `first` on
     phase = nil, job = nil,         -- what runs
@@ -161,6 +162,7 @@ function turn:start(phase)
   local job, message, code = self.session:start(chosen)
   if not job then return self:fail(message, code) end
   self.phase, self.job = phase, job
+  self.jobs[job] = true
 end
 
 function turn:hold(method, tokens)
