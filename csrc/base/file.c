@@ -61,18 +61,25 @@ static const char *kind_of (mode_t mode) {
        : S_ISCHR(mode) || S_ISBLK(mode) ? "a device" : "no regular file";
 }
 
-static ms_status read_whole (file_view *view, int descriptor, uint8_t *out, ms_error *err) {
-  size_t done = 0;
-  while (done < view->bytes) {
-    ssize_t got = file_table.read_at(descriptor, out + done, view->bytes - done, (off_t)done);
-    if (got < 0 && errno == EINTR) continue;
-    if (got < 0) return fail_system(err, errno, view->path, "read");
-    if (got == 0)
-      return fail(err, MS_EIO, "%s: ends at byte %zu of %zu: it was cut while it was read", view->path, done,
-                  view->bytes);
-    done += (size_t)got;
+/* *got < count: the file ends there. */
+static ms_status read_all (const char *path, int descriptor, uint8_t *out, size_t count, uint64_t offset, size_t *got,
+                           ms_error *err) {
+  *got = 0;
+  while (*got < count) {
+    ssize_t more = file_table.read_at(descriptor, out + *got, count - *got, (off_t)(offset + *got));
+    if (more < 0 && errno == EINTR) continue;
+    if (more < 0) return fail_system(err, errno, path, "read");
+    if (more == 0) break;
+    *got += (size_t)more;
   }
   return MS_OK;
+}
+
+static ms_status read_whole (file_view *view, int descriptor, uint8_t *out, ms_error *err) {
+  size_t got;
+  TRY(read_all(view->path, descriptor, out, view->bytes, 0, &got, err));
+  if (got == view->bytes) return MS_OK;
+  return fail(err, MS_EIO, "%s: ends at byte %zu of %zu: it was cut while it was read", view->path, got, view->bytes);
 }
 
 /* Fills data from the open descriptor; `spare` zero bytes follow what is read. */
@@ -327,15 +334,7 @@ ms_status file_part_write (file_part *part, const void *bytes, size_t count, uin
 }
 
 ms_status file_part_read (const file_part *part, void *out, size_t count, uint64_t offset, size_t *got, ms_error *err) {
-  *got = 0;
-  while (*got < count) {
-    ssize_t more = file_table.read_at(part->reading, (uint8_t *)out + *got, count - *got, (off_t)(offset + *got));
-    if (more < 0 && errno == EINTR) continue;
-    if (more < 0) return fail_system(err, errno, part->path, "read");
-    if (more == 0) return MS_OK;
-    *got += (size_t)more;
-  }
-  return MS_OK;
+  return read_all(part->path, part->reading, out, count, offset, got, err);
 }
 
 ms_status file_part_sync (file_part *part, ms_error *err) {
