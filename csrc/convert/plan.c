@@ -236,8 +236,7 @@ static ms_status add_tensor (planner *pl, const char *name, const char *official
   ms_status status = choose_type(pl, t, class, columns, &o.type);
   o.work = work_of(t, o.type);
   const size_t stored_columns = o.type == TENSOR_I8 ? columns / 2 : columns;
-  if (count > 1 || pl->p->container == CONTAINER_GGUF) o.rank = class == CLASS_EXPERTS ? 3 : t->rank == 1 ? 1 : 2;
-  else o.rank = t->rank == 1 ? 1 : 2;
+  o.rank = pl->p->container == CONTAINER_GGUF && class == CLASS_EXPERTS ? 3 : t->rank == 1 ? 1 : 2;
   if (o.rank == 3) memcpy(o.shape, (const size_t[]){ count, rows, stored_columns }, sizeof o.shape);
   else if (o.rank == 2) memcpy(o.shape, (const size_t[]){ rows, stored_columns }, 2 * sizeof *o.shape);
   else o.shape[0] = stored_columns;
@@ -251,7 +250,7 @@ static ms_status add_tensor (planner *pl, const char *name, const char *official
   }
   pl->p->form.fp8 = pl->p->form.fp8 || o.type == TENSOR_F8_E4M3;
   pl->p->form.fp4 = pl->p->form.fp4 || o.type == TENSOR_I8;
-  return o.type == TENSOR_F8_E4M3 || o.type == TENSOR_I8 ? add_scales(pl, name, &o, t, columns) : MS_OK;
+  return type_has_scales(o.type) ? add_scales(pl, name, &o, t, columns) : MS_OK;
 }
 
 /* {== The model's tensors ======================================================================== */

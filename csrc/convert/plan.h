@@ -62,6 +62,11 @@ typedef struct plan {
 ms_status plan_make (model *m, container target, const ms_convert_options *options, plan *out, ms_error *err);
 void plan_clear (plan *p);
 
+/* Are the scales of its codes a tensor of their own? */
+static inline bool type_has_scales (tensor_type type) {
+  return type == TENSOR_F8_E4M3 || type == TENSOR_I8;
+}
+
 /* How a type that is written stores values. */
 weight_encoding plan_encoding (tensor_type type);
 

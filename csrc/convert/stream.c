@@ -160,7 +160,7 @@ static ms_status convert_values (stream *s, const output *o, ms_error *err) {
     cpu_pool_run(s->pool, count, encode_band, s->bands);
     for (size_t i = 0; i < count; i++) TRY(write_band(s, &s->bands[i], err));
   }
-  return target_finish(s->to, o->type == TENSOR_F8_E4M3 || o->type == TENSOR_I8 ? 2 : 1, err);
+  return target_finish(s->to, type_has_scales(o->type) ? 2 : 1, err);
 }
 
 /* {== The whole ================================================================================== */
