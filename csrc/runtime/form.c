@@ -229,8 +229,11 @@ bool step_form (ms_engine *engine) {
   s->threads = engine->threads;
   if (s->set_threads) engine->set_threads = false;
   s->used = s->set_threads ? SIZE_MAX : engine->backend->threads(engine->backend);   /* all there will be */
-  s->tried = engine->all_cores && s->rows == 1 && !s->set_threads;
-  if (s->tried) s->used = saturation_threads(&engine->saturation, s->used);
+  s->tried = false;
+  if (engine->all_cores && s->rows == 1 && !s->set_threads) {
+    s->used = saturation_threads(&engine->saturation, s->used);
+    s->tried = saturation_found(&engine->saturation) == 0;
+  }
   engine->in_flight = true;
   return true;
 }

@@ -184,8 +184,8 @@ typedef struct step {
   size_t threads;
   uint64_t duration;
   size_t used;                           /* of the backend's threads, at most */
-  bool tried;                            /* `used` is what `saturation` asked for */
-  bool waited;                           /* for pages from the disk */
+  bool tried;                            /* `saturation` wants to know what it took */
+  bool waited;                           /* then: for pages from the disk */
 } step;
 
 struct ms_engine {

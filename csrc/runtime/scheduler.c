@@ -106,11 +106,12 @@ static uint64_t pages_read (void) {
 }
 
 static void compute (ms_engine *engine) {
-  uint64_t start = clock_now(), pages = pages_read();
+  const bool tried = engine->step.tried;
+  uint64_t start = clock_now(), pages = tried ? pages_read() : 0;
   forward_all(engine);
   draw_all(engine);
   engine->step.duration = clock_now() - start;
-  engine->step.waited = pages_read() != pages;
+  engine->step.waited = tried && pages_read() != pages;
 }
 
 /* {== Committing it ============================================================================== */
