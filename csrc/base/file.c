@@ -1,4 +1,5 @@
 /* Files as memory: opened without blocking, checked to be regular, mapped or read whole; and files replaced whole. */
+#define _GNU_SOURCE              /* renameat2 */
 #include "file.h"
 
 #include <errno.h>
@@ -31,8 +32,18 @@ static int system_stat_path (const char *path, struct stat *out) {
   return lstat(path, out);
 }
 
+#ifdef RENAME_NOREPLACE
+/* Not every file system can do it: NFS answers EINVAL. */
+static int system_rename_new (const char *from, const char *to) {
+  int failed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
+  return failed && (errno == EINVAL || errno == ENOSYS) ? rename(from, to) : failed;
+}
+#else
+#define system_rename_new rename
+#endif
+
 file_system file_table = { system_open, system_stat, pread, system_map, munmap, close,
-                           system_stat_path, pwrite, fsync, rename, unlink };
+                           system_stat_path, pwrite, fsync, rename, system_rename_new, unlink };
 
 /* {== Reading ==================================================================================== */
 
@@ -177,6 +188,14 @@ ms_status file_view_check (const file_view *view, ms_error *err) {
 
 enum { NAME_TRIES = 100, RANDOM_DIGITS = 16 };
 
+static const char unfinished[] = ".moonseek-";
+
+int file_is_unfinished (const char *name) {
+  const size_t start = sizeof unfinished - 1;
+  return strncmp(name, unfinished, start) == 0 && strlen(name) == start + RANDOM_DIGITS &&
+         strspn(name + start, "0123456789abcdef") == RANDOM_DIGITS;
+}
+
 /* Bytes of the folder's part of `path`, its last slash too; 0: the working directory. */
 static size_t folder_bytes (const char *path) {
   const char *slash = strrchr(path, '/');
@@ -193,8 +212,7 @@ static ms_status check_replaceable (const char *path, ms_error *err) {
 
 /* A new file under a name that nobody can guess: nothing that stands there already is followed or opened. */
 static ms_status create_temporary (file_writer *w, ms_error *err) {
-  static const char name[] = ".moonseek-";
-  size_t folder = folder_bytes(w->path), room = folder + sizeof name + RANDOM_DIGITS;
+  size_t folder = folder_bytes(w->path), room = folder + sizeof unfinished + RANDOM_DIGITS;
   char *made = memory_new(room, 1);
   if (made == NULL) return fail_memory(err, room, "a path");
   ms_status status = MS_OK;
@@ -205,7 +223,8 @@ static ms_status create_temporary (file_writer *w, ms_error *err) {
       status = fail(err, MS_EIO, "%s: cannot draw a name for it: %s", w->path, uv_strerror(code));
       break;
     }
-    snprintf(made, room, "%.*s%s%016llx", (int)folder, w->path, name, (unsigned long long)random);
+    snprintf(made, room, "%.*s%s%016llx", (int)folder, w->path, unfinished,
+             (unsigned long long)random);
     w->descriptor = open_with(made, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
     if (w->descriptor < 0 && errno != EEXIST) status = fail_system(err, errno, w->path, "create");
   }
@@ -352,13 +371,22 @@ void file_part_close (file_part *part) {
   *part = (file_part){ 0 };
 }
 
-ms_status file_move (const char *from, const char *to, ms_error *err) {
+static ms_status move (int (*rename_to) (const char *from, const char *to), const char *from, const char *to,
+                       ms_error *err) {
   int folder = -1;
   TRY(open_folder(to, &folder, err));
-  ms_status status = file_table.rename(from, to) == 0 ? MS_OK : fail_system(err, errno, to, "replace");
+  ms_status status = rename_to(from, to) == 0 ? MS_OK : fail_system(err, errno, to, "replace");
   if (status == MS_OK) status = sync_folder(folder, to, err);
   close_quietly(folder);
   return status;
+}
+
+ms_status file_move (const char *from, const char *to, ms_error *err) {
+  return move(file_table.rename, from, to, err);
+}
+
+ms_status file_move_new (const char *from, const char *to, ms_error *err) {
+  return move(file_table.rename_new, from, to, err);
 }
 
 /* {== Paths ====================================================================================== */

@@ -23,6 +23,7 @@ typedef struct file_system {
   ssize_t (*write_at) (int descriptor, const void *bytes, size_t count, off_t offset);
   int (*sync) (int descriptor);
   int (*rename) (const char *from, const char *to);
+  int (*rename_new) (const char *from, const char *to);        /* EEXIST when `to` is there, where the system can tell */
   int (*unlink) (const char *path);
 } file_system;
 
@@ -60,6 +61,8 @@ ms_status file_view_check (const file_view *view, ms_error *err);
 ** same folder. Whoever looks at `path` meanwhile, also after a crash or a power cut, finds the old file or the
 ** new one. What a killed process leaves is named ".moonseek-" and 16 hexadecimal digits.
 */
+int file_is_unfinished (const char *name);          /* whether a name without its folder is one of those */
+
 typedef struct file_writer {
   char *path, *temporary;        /* temporary NULL: there is no file now */
   int descriptor, folder;        /* folder: -1 when only whole, not lasting, is asked for */
@@ -97,6 +100,8 @@ void file_part_close (file_part *part);             /* leaves the file; {0} is a
 
 /* Gives a file or folder another name, lasting. A file or an empty folder that bears it is replaced. */
 ms_status file_move (const char *from, const char *to, ms_error *err);
+/* Replaces nothing, as far as the file system can promise it: who calls has looked whether the name is free. */
+ms_status file_move_new (const char *from, const char *to, ms_error *err);
 
 /* {== Paths ====================================================================================== */
 

@@ -273,7 +273,18 @@ static ms_status complete_file (target *t, size_t number, uint64_t *done, ms_err
   return MS_OK;
 }
 
-static ms_status write_sides (const target *t, ms_error *err) {
+/* A killed process was writing it beside the weights. */
+static ms_status remove_unfinished (void *user, const char *name, ms_error *err) {
+  char *path;
+  if (!file_is_unfinished(name)) return MS_OK;
+  TRY(file_path(user, name, &path, err));
+  file_remove(path);
+  memory_free(path);
+  return MS_OK;
+}
+
+static ms_status write_sides (target *t, ms_error *err) {
+  if (t->p->side_count > 0) TRY(folder_each(t->part, remove_unfinished, t, err));
   for (size_t i = 0; i < t->p->side_count; i++) {
     char *path;
     TRY(file_path(t, t->p->sides[i].name, &path, err));
@@ -284,12 +295,18 @@ static ms_status write_sides (const target *t, ms_error *err) {
   return MS_OK;
 }
 
+/* A folder replaces an empty one alone, whatever happens meanwhile. */
+static ms_status take_name (const target *t, ms_error *err) {
+  TRY(check_free(t, err));             /* hours may have passed */
+  if (t->overwrite || t->p->container == CONTAINER_SAFETENSORS) return file_move(t->part, t->path, err);
+  return file_move_new(t->part, t->path, err);
+}
+
 ms_status target_complete (target *t, ms_error *err) {
   uint64_t done = 0;
   for (size_t i = 0; i < t->p->file_count; i++) TRY(complete_file(t, i, &done, err));
   TRY(write_sides(t, err));
-  TRY(check_free(t, err));             /* hours may have passed */
-  TRY(file_move(t->part, t->path, err));
+  TRY(take_name(t, err));
   file_remove(t->journal_path);
   return MS_OK;
 }

@@ -24,7 +24,6 @@
 enum { NAME_BYTES = 64 };
 
 static const char ending[] = ".prefix";
-static const char unfinished[] = ".moonseek-";       /* base/file.h */
 static const int64_t unfinished_ns = INT64_C(3600) * 1000000000;   /* by then its process is dead */
 
 /* {== Names ====================================================================================== */
@@ -165,7 +164,7 @@ static ms_status remove_unfinished (const inventory *all, const char *text, ms_e
 static ms_status take_inventory (void *user, const char *text, ms_error *err) {
   inventory *all = user;
   stored_file file;
-  if (strncmp(text, unfinished, sizeof unfinished - 1) == 0) return remove_unfinished(all, text, err);
+  if (file_is_unfinished(text)) return remove_unfinished(all, text, err);
   if (!parse_name(text, &file.name)) return MS_OK;
   char *path = path_of(all->cache, &file.name);
   if (path == NULL) return fail_memory(err, strlen(text), "a path");

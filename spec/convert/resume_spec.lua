@@ -148,6 +148,16 @@ describe("a conversion that is stopped", function()
     assert_whole()
   end)
 
+  it("replaces no file that takes the name right before the move", function()
+    local taken, done, message = internals.fail_file(1, convert, "taken")
+    assert.same({ true, nil }, { taken, done })
+    assert.truthy(message:find(target .. ": cannot replace: ", 1, true), message)
+    assert.equal("", support.read_file(target))
+    os.remove(target)
+    assert(convert())
+    assert_whole()
+  end)
+
   it("is in vain when its source changes meanwhile", function()
     local source = folder .. "/source"
     assert(os.execute(("cp -r %s '%s'"):format(small, source)))
@@ -190,6 +200,19 @@ describe("a folder of safetensors", function()
       assert.is_true(exists(path .. "/" .. name), name)
     end
     assert.is_false(exists(path .. ".part") or exists(path .. ".part.journal"))
+  end)
+end)
+
+describe("what a killed process was writing beside the weights", function()
+  it("is not in the finished folder; what somebody else put there is", function()
+    local path = folder .. "/out"
+    local unfinished, other = "/.moonseek-0123456789abcdef", "/.moonseek-notes"
+    assert(moonseek.convert { source = small, target = path, threads = 1, on_progress = function(phase)
+      if phase ~= "verify" then return end
+      support.write_file(path .. ".part" .. unfinished, "{")
+      support.write_file(path .. ".part" .. other, "mine")
+    end })
+    assert.same({ false, true }, { exists(path .. unfinished), exists(path .. other) })
   end)
 end)
 

@@ -5,6 +5,7 @@
 #include "internals.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdlib.h>
@@ -54,18 +55,22 @@ static int failing_create (uv_thread_t *thread, const uv_thread_options_t *optio
   return fails(&threads) ? UV_EAGAIN : system_threads.create(thread, options, run, argument);
 }
 
-/* How calls on files fail: by this errno; 0: by the usual one of each; SHORT: half of what was to be written is. */
+/*
+** How calls on files fail: by this errno; 0: by the usual one of each; SHORT: half of what was to be written is; TAKEN:
+** somebody makes a file of the new name right before the move.
+*/
 static atomic_int file_fault;
 
-enum { SHORT = -1 };
+enum { SHORT = -1, TAKEN = -2 };
 
 static const struct { const char *name; int code; } file_faults[] = {
-  { "ENOSPC", ENOSPC }, { "EDQUOT", EDQUOT }, { "EIO", EIO }, { "EINTR", EINTR }, { "short", SHORT }
+  { "ENOSPC", ENOSPC }, { "EDQUOT", EDQUOT }, { "EIO", EIO }, { "EINTR", EINTR }, { "short", SHORT },
+  { "taken", TAKEN }
 };
 
 static int failing_file (int usual) {
-  if (!fails(&files)) return 0;
   int code = atomic_load(&file_fault);
+  if (code == TAKEN || !fails(&files)) return 0;
   errno = code > 0 ? code : usual;
   return 1;
 }
@@ -114,6 +119,12 @@ static int failing_rename (const char *from, const char *to) {
   return failing_steadily(EXDEV) ? -1 : system_files.rename(from, to);
 }
 
+static int failing_rename_new (const char *from, const char *to) {
+  if (failing_steadily(EXDEV)) return -1;
+  if (atomic_load(&file_fault) == TAKEN && fails(&files)) system_files.close(system_files.open(to, O_WRONLY | O_CREAT));
+  return system_files.rename_new(from, to);
+}
+
 static atomic_uint_least64_t clock_offset;
 
 static uint64_t moved_clock (void) {
@@ -128,7 +139,7 @@ static void install (void) {
   thread_table.create = failing_create;
   file_table = (file_system){ failing_open, failing_stat, failing_read, failing_map, system_files.unmap,
                               failing_close, failing_stat_path, failing_write, failing_sync, failing_rename,
-                              system_files.unlink };
+                              failing_rename_new, system_files.unlink };
   clock_table.now = moved_clock;
 }
 
@@ -157,7 +168,8 @@ static int window_advance_clock (lua_State *L) {
 
 /*
 ** fail_file(n, task [, fault]) -> was there an n-th call on a file, and what task() returned while it failed.
-** fault: "ENOSPC", "EDQUOT", "EIO", "EINTR" (of calls that can be interrupted), "short" (of writing; others fail).
+** fault: "ENOSPC", "EDQUOT", "EIO", "EINTR" (of calls that can be interrupted), "short" (of writing; others fail),
+** "taken" (of moves to a new name alone: the n-th of them).
 */
 static int window_fail_file (lua_State *L) {
   const char *name = luaL_optstring(L, 3, "");
