@@ -9,13 +9,12 @@
 #include <xxhash.h>
 
 #include "../base/file.h"
-#include "../base/json.h"
 #include "../base/memory.h"
 #include "gguf.h"
 #include "gguf_parts.h"
-#include "json_members.h"
 #include "names.h"
 #include "safetensors.h"
+#include "shard_index.h"
 #include "wrong_file.h"
 
 static const char config_name[] = "config.json";
@@ -23,9 +22,6 @@ static const char index_name[] = "model.safetensors.index.json";
 static const char whole_name[] = "model.safetensors";
 
 enum {
-  INDEX_LIMIT = 100000000,       /* bytes of the index; as many as a header may have */
-  METADATA_LIMIT = 1048576,
-  SHARD_LIMIT = 10000,           /* far below the number of mappings a process may have (65530) */
   EXPERT_LIMIT = 65536,          /* experts in one fused tensor */
   MATRIX_BYTES = 256             /* of an expert's matrix, on average; the first EXPERT_LIMIT may be smaller */
 };
@@ -238,82 +234,7 @@ static ms_status read_gguf (checkpoint *cp, const char *path, ms_access access, 
   return read_parts(cp, path, part, access, err);
 }
 
-/* {== The index of a checkpoint in shards ======================================================== */
-
-typedef struct shard_index {
-  char *path;
-  file_view text;
-  const char *weight_map;        /* [bytes] its object, inside `text` */
-  size_t bytes;
-  name_index shards;             /* number of a shard = number of its view */
-} shard_index;
-
-static ms_status check_metadata (const json_members *walk, const char *path, ms_error *err) {
-  json_t *values;
-  size_t total;
-  if (walk->bytes > METADATA_LIMIT)
-    return fail(err, MS_EFORMAT, "%s: metadata has %zu bytes, at most %d are allowed", path, walk->bytes,
-                METADATA_LIMIT);
-  TRY(json_text_parse(path, walk->value, walk->bytes, &values, err));
-  ms_status status = MS_OK;
-  /*
-  ** Only its kind is checked: indexes of published FP8 checkpoints state the size of another precision,
-  ** and what was cut off is noticed by the shards' own headers.
-  */
-  if (json_object_get(values, "total_size") != NULL)
-    status = json_get_size(path, values, "total_size", 0, SIZE_MAX, &total, err);
-  json_decref(values);
-  return status;
-}
-
-static ms_status find_weight_map (shard_index *index, ms_error *err) {
-  json_members walk;
-  bool found;
-  json_members_begin(&walk, index->path, (const char *)index->text.data, index->text.bytes);
-  for (;;) {
-    TRY(json_members_next(&walk, &found, err));
-    if (!found) break;
-    if (strcmp(walk.name, "metadata") == 0) TRY(check_metadata(&walk, index->path, err));
-    if (strcmp(walk.name, "weight_map") != 0) continue;
-    if (index->weight_map != NULL) return fail(err, MS_EFORMAT, "%s: weight_map appears twice", index->path);
-    index->weight_map = walk.value;
-    index->bytes = walk.bytes;
-  }
-  if (index->weight_map == NULL) return fail(err, MS_EFORMAT, "%s: weight_map is missing", index->path);
-  for (size_t i = walk.position; i < index->text.bytes; i++)
-    if (memchr(" \t\r\n", index->text.data[i], 4) == NULL)
-      return fail(err, MS_EFORMAT, "%s: byte %zu follows the end of the JSON text", index->path, i);
-  return MS_OK;
-}
-
-/* A file beside the index, whatever a foreign index asks for. */
-static bool is_plain_name (const char *name) {
-  if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0) return false;
-  for (const char *c = name; *c != '\0'; c++)
-    if (*c == '/' || *c == '\\' || (unsigned char)*c < 0x20 || *c == 0x7F) return false;
-  return true;
-}
-
-static ms_status collect_shards (shard_index *index, ms_error *err) {
-  json_members walk;
-  char shard[NAME_LIMIT];
-  bool found, added;
-  size_t number;
-  json_members_begin(&walk, index->path, index->weight_map, index->bytes);
-  for (;;) {
-    TRY(json_members_next(&walk, &found, err));
-    if (!found) break;
-    TRY(json_members_string(&walk, shard, sizeof shard, err));
-    if (!is_plain_name(shard))
-      return fail(err, MS_EFORMAT, "%s: '%.100s' is mapped to '%.200s', which is no plain file name", index->path,
-                  walk.name, shard);
-    TRY(name_index_add(&index->shards, shard, &number, &added, err));
-    if (number == SHARD_LIMIT)
-      return fail(err, MS_EUNSUPPORTED, "%s: lists more than %d shards", index->path, SHARD_LIMIT);
-  }
-  if (index->shards.count == 0) return fail(err, MS_EFORMAT, "%s: weight_map is empty", index->path);
-  return MS_OK;
-}
+/* {== A checkpoint in shards ===================================================================== */
 
 static ms_status read_shards (checkpoint *cp, const shard_index *index, ms_access access, ms_error *err) {
   TRY(reserve_views(cp, index->shards.count, err));
@@ -339,20 +260,16 @@ static ms_status find_listed (const checkpoint *cp, const char *stored, const st
   return MS_OK;
 }
 
-/* Every entry names a tensor that its shard holds, once. Tensors that the index forgot are taken anyway. */
-static ms_status check_entry (const checkpoint *cp, const shard_index *index, const json_members *walk,
+/* An entry names a tensor that its shard holds, once. Tensors that the index forgot are taken anyway. */
+static ms_status check_entry (const checkpoint *cp, const shard_index *index, const char *name, size_t shard,
                               uint8_t *listed, ms_error *err) {
-  char shard[NAME_LIMIT];
-  size_t number = 0;
   const stored_tensor *tensor;
-  TRY(json_members_string(walk, shard, sizeof shard, err));
-  TRY(find_listed(cp, walk->name, &tensor, err));
-  name_index_find(&index->shards, shard, &number);
-  if (tensor == NULL || strcmp(tensor->file, cp->views[number].path) != 0)
-    return fail(err, MS_EFORMAT, "%s: '%.150s' is mapped to %.150s, which does not hold it", index->path, walk->name,
-                shard);
+  TRY(find_listed(cp, name, &tensor, err));
+  if (tensor == NULL || strcmp(tensor->file, cp->views[shard].path) != 0)
+    return fail(err, MS_EFORMAT, "%s: '%.150s' is mapped to %.150s, which does not hold it", index->path, name,
+                index->shards.names[shard]);
   size_t position = (size_t)(tensor - cp->table.tensors);
-  if (listed[position]) return fail(err, MS_EFORMAT, "%s: '%s' is listed twice", index->path, walk->name);
+  if (listed[position]) return fail(err, MS_EFORMAT, "%s: '%s' is listed twice", index->path, name);
   listed[position] = 1;
   return MS_OK;
 }
@@ -360,27 +277,27 @@ static ms_status check_entry (const checkpoint *cp, const shard_index *index, co
 static ms_status check_listing (const checkpoint *cp, const shard_index *index, ms_error *err) {
   json_members walk;
   bool found = true;
+  size_t shard = 0;
   uint8_t *listed = memory_new(cp->table.names.count, 1);
   if (listed == NULL) return fail_memory(err, cp->table.names.count, "the index's entries");
   ms_status status = MS_OK;
-  json_members_begin(&walk, index->path, index->weight_map, index->bytes);
+  shard_index_begin(index, &walk);
   while (status == MS_OK) {
-    status = json_members_next(&walk, &found, err);
+    status = shard_index_next(index, &walk, &found, &shard, err);
     if (status != MS_OK || !found) break;
-    status = check_entry(cp, index, &walk, listed, err);
+    status = check_entry(cp, index, walk.name, shard, listed, err);
   }
   memory_free(listed);
   return status;
 }
 
-static ms_status read_index (checkpoint *cp, shard_index *index, ms_access access, ms_error *err) {
-  TRY(file_text_open(index->path, INDEX_LIMIT, &index->text, err));
-  if (index->text.bytes == 0 || index->text.data[0] != '{')
-    TRY(wrong_file(index->path, index->text.data, index->text.bytes, err));
-  TRY(find_weight_map(index, err));
-  TRY(collect_shards(index, err));
-  TRY(read_shards(cp, index, access, err));
-  return check_listing(cp, index, err);
+static ms_status read_index (checkpoint *cp, const char *path, ms_access access, ms_error *err) {
+  shard_index index;
+  TRY(shard_index_open(path, &index, err));
+  ms_status status = read_shards(cp, &index, access, err);
+  if (status == MS_OK) status = check_listing(cp, &index, err);
+  shard_index_close(&index);
+  return status;
 }
 
 /* {== Opening ==================================================================================== */
@@ -402,10 +319,7 @@ static ms_status read_folder (checkpoint *cp, ms_access access, ms_error *err) {
   char *path;
   TRY(find_file(cp->origin, index_name, &path, err));
   if (path != NULL) {
-    shard_index index = { .path = path };
-    ms_status status = read_index(cp, &index, access, err);
-    name_index_clear(&index.shards);
-    file_view_close(&index.text);
+    ms_status status = read_index(cp, path, access, err);
     memory_free(path);
     return status;
   }
