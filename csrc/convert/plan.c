@@ -141,10 +141,12 @@ static ms_status fail_blocks (const planner *pl, const stored_tensor *t, size_t 
               block > 32 && columns % 32 == 0 && pl->p->container == CONTAINER_GGUF ? "q8_0 or iq4_nl" : "bf16");
 }
 
-/* `columns` are values, whatever the source stores. */
+/* `columns` are values, whatever the source stores. Blocks that nobody chose are the source's, or hold one value. */
 static ms_status choose_type (const planner *pl, const stored_tensor *t, tensor_class class, size_t columns,
                               tensor_type *type) {
-  *type = class == CLASS_REST || !pl->chosen[class] ? same_numbers(pl, t) : pl->types[class];
+  const bool is_chosen = class != CLASS_REST && pl->chosen[class];
+  *type = is_chosen ? pl->types[class] : same_numbers(pl, t);
+  if (!is_chosen) return MS_OK;
   const size_t block = *type == TENSOR_I8 ? 32 : tensor_types[*type].block_values;
   return columns % block == 0 ? MS_OK : fail_blocks(pl, t, columns, block, class, pl->err);
 }
@@ -221,8 +223,8 @@ static ms_status check_mixture (const planner *pl, const stored_tensor *first, c
 static ms_status check_tiles (const planner *pl, const stored_tensor *t) {
   const size_t *block = pl->p->form.block;
   if (block[0] == 128 && block[1] == 128) return MS_OK;
-  return fail(pl->err, MS_EUNSUPPORTED, "%s: tensor %s: fp8 is written with a scale for 128 x 128 values, the model has "
-              "%zu x %zu: choose another type", t->file, t->name, block[0], block[1]);
+  return fail(pl->err, MS_EUNSUPPORTED, "%s: tensor %s: fp8 is written with a scale for 128 x 128 values, the model "
+              "has %zu x %zu: choose another type", t->file, t->name, block[0], block[1]);
 }
 
 /* The `count` matrices sources[] as one tensor; takes the list over. */
