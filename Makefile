@@ -152,9 +152,9 @@ TSAN = halt_on_error=1 abort_on_error=1 suppressions=spec/threads.supp
 # Some kernels' address layouts leave TSan no room; not every container may ask for another.
 UNSHUFFLED = $(shell setarch -R true 2>/dev/null && echo setarch -R)
 
-##  make test-neon  specs of kernels, formats, text and model on emulated ARM: Debian's cross compiler, qemu-user (minutes)
-# The emulator cannot start threads in a child of a process with threads: that spec ("process") stays out. EMULATED names
-# others; those of the whole forward pass take most of an hour.
+##  make test-neon  specs of kernels, formats, text and model on emulated ARM: a cross compiler, qemu-user (minutes)
+# The emulator cannot start threads in a child of a process with threads: that spec ("process") stays out. EMULATED
+# names others; those of the whole forward pass take most of an hour.
 ARM64 = $(BUILD)/neon/arm64
 NEEDED_FROM_ARM64 = lua5.4 liblua5.4-dev libuv1-dev libjansson-dev libxxhash-dev libopenblas0-serial lua-busted
 EMULATED ?= --filter-out=process spec/compute spec/format spec/text \
@@ -176,7 +176,7 @@ test-convert: needed-to-test
 	@$(MAKE) -s -j$(JOBS) --no-print-directory ABIS=5.4 spec-modules
 	@MOONSEEK_BUILD=$(BUILD) MOONSEEK_LARGE=1 SPECS=spec/convert/memory_spec.lua tools/test.sh lua5.4:lua5.4
 
-##  make fuzz       a container's parser under libFuzzer and the sanitizers: FUZZ=gguf or safetensors, for DURATION seconds
+##  make fuzz       a container's parser under libFuzzer and sanitizers: FUZZ=gguf or safetensors, DURATION seconds
 FUZZ     ?= gguf
 DURATION ?= 60
 FUZZED = $(wildcard csrc/base/*.c csrc/format/*.c csrc/text/*.c)
@@ -187,8 +187,8 @@ fuzz: needed
 	clang -O1 -g $(filter-out -MMD -MP,$(COMMON)) -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all \
 	  spec/fuzz/$(FUZZ).c $(FUZZED) $(LIBS) -o $(BUILD)/fuzz/fuzz-$(FUZZ)
 	MOONSEEK_BUILD=$(BUILD) LUA_PATH="./?.lua;./lua/?.lua;;" lua5.4 spec/fuzz/seeds.lua $(BUILD)/fuzz/$(FUZZ)
-	$(BUILD)/fuzz/fuzz-$(FUZZ) -max_total_time=$(DURATION) -timeout=5 -rss_limit_mb=512 -max_len=65536 -print_final_stats=1 \
-	  -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/$(FUZZ)
+	$(BUILD)/fuzz/fuzz-$(FUZZ) -max_total_time=$(DURATION) -timeout=5 -rss_limit_mb=512 -max_len=65536 \
+	  -print_final_stats=1 -artifact_prefix=$(BUILD)/fuzz/ $(BUILD)/fuzz/$(FUZZ)
 
 ##  make test-states     ten thousand Lua states, in four threads, that end with jobs in flight (minutes)
 test-states: needed-to-test

@@ -287,7 +287,7 @@ ms_status ms_session_load (ms_engine *engine, const char *path, size_t context, 
 #define MS_EVERY_LAYER (-1)
 typedef struct ms_expert_bias {
   int32_t layer, expert;                             /* from 0, as in the checkpoint's names; or MS_EVERY_LAYER */
-  float value;                                       /* within +-1000; those of one expert add up; -INFINITY: disabled */
+  float value;                                       /* within +-1000; those of one expert add up; -INFINITY: off */
 } ms_expert_bias;
 
 typedef struct ms_routing {
@@ -329,8 +329,8 @@ typedef struct ms_generate_options {
   int64_t deadline_ms;                               /* from now; < 0: none */
   int priority;                                      /* higher ones are read first; answers never wait for others */
   int paused;                                        /* starts with ms_job_resume */
-  size_t score;                                      /* log-probabilities of the last tokens held; only with max_tokens 0. */
-} ms_generate_options;                               /*   The very last token stays unread */
+  size_t score;                                      /* log-probabilities of the last tokens held; only with */
+} ms_generate_options;                               /*   max_tokens 0. The very last token stays unread */
 
 typedef enum ms_finish { MS_FINISH_STOP, MS_FINISH_LENGTH, MS_FINISH_CANCEL, MS_FINISH_DEADLINE } ms_finish;
 typedef enum ms_event_kind { MS_EVENT_PREFILL, MS_EVENT_TOKEN, MS_EVENT_DONE, MS_EVENT_ERROR } ms_event_kind;

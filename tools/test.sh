@@ -21,7 +21,8 @@ for interpreter in "$@"; do
   name=${interpreter%%:*}
   echo "== $name"
   cat "$out/$name"
-  counts=$(sed -n 's/^\([0-9]*\) success[a-z]* \/ \([0-9]*\) failure[a-z]* \/ \([0-9]*\) error.*/\1 \2 \3/p' "$out/$name" | tail -n 1)
+  counts=$(sed -n 's/^\([0-9]*\) success[a-z]* \/ \([0-9]*\) failure[a-z]* \/ \([0-9]*\) error.*/\1 \2 \3/p' \
+    "$out/$name" | tail -n 1)
   if [ -z "$counts" ]; then
     failed=$((failed + 1))
     echo "$name ended without a result"

@@ -23,7 +23,7 @@ typedef struct file_system {
   ssize_t (*write_at) (int descriptor, const void *bytes, size_t count, off_t offset);
   int (*sync) (int descriptor);
   int (*rename) (const char *from, const char *to);
-  int (*rename_new) (const char *from, const char *to);        /* EEXIST when `to` is there, where the system can tell */
+  int (*rename_new) (const char *from, const char *to);        /* EEXIST: `to` is there, where the system can tell */
   int (*unlink) (const char *path);
 } file_system;
 

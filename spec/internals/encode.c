@@ -39,8 +39,8 @@ static int window_encode_size (lua_State *L) {
   encoded_size size;
   ms_error err;
   const weight_encoding encoding = check_encoding(L, 1);
-  if (encode_size(encoding, "w", (size_t)luaL_checkinteger(L, 2), (size_t)luaL_checkinteger(L, 3), &size, &err) != MS_OK)
-    return push_failure(L, &err);
+  const size_t rows = (size_t)luaL_checkinteger(L, 2), columns = (size_t)luaL_checkinteger(L, 3);
+  if (encode_size(encoding, "w", rows, columns, &size, &err) != MS_OK) return push_failure(L, &err);
   lua_pushinteger(L, (lua_Integer)size.data);
   lua_pushinteger(L, (lua_Integer)size.scales);
   return 2;
