@@ -47,8 +47,10 @@ $(BUILD)/libmoonseek.a: $(ENGINE_OBJECTS)
 # Kernels of one instruction set; everything else is the baseline of the platform.
 MACHINE := $(firstword $(subst -, ,$(shell $(CC) -dumpmachine 2>/dev/null)))
 ifeq ($(MACHINE),x86_64)
-$(BUILD)/%_avx2.o: TARGET = -mavx2 -mfma -mf16c
-AVX512 = -mavx2 -mfma -mf16c -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
+AVX2 = -mavx2 -mfma -mf16c
+$(BUILD)/%_avx2.o: TARGET = $(AVX2)
+$(BUILD)/%_avxvnni.o: TARGET = $(AVX2) -mavxvnni
+AVX512 = $(AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
 $(BUILD)/%_avx512.o: TARGET = $(AVX512)
 $(BUILD)/%_avx512vbmi.o: TARGET = $(AVX512) -mavx512vbmi
 else ifeq ($(MACHINE),aarch64)

@@ -47,7 +47,11 @@ const char *ms_status_name (ms_status status);       /* "EINVAL", "ENOENT", ...;
 
 const char *ms_version (void);                       /* "0.1.0" */
 const char *const *ms_backends (void);               /* names that `backend` accepts, NULL at the end */
-const char *ms_cpu_features (void);                  /* kernel levels this machine can run: "scalar avx2 avx512" */
+
+#define MS_CPU_FEATURES_BYTES 128                    /* more than all levels' names */
+/* Writes the kernel levels this machine can run to `out` and returns it: "scalar avx2 avx512". */
+const char *ms_cpu_features (char out[MS_CPU_FEATURES_BYTES]);
+
 size_t ms_memory_live (void);                        /* bytes allocated by the engine's allocator and not freed */
 
 /* Writes a file that takes the place of `path` as a whole, also when the machine stops in between, or not at all. */

@@ -11,6 +11,7 @@ static int module_memory_live (lua_State *L) {
 
 /* version() -> { module =, abi =, backends = {...}, cpu = "scalar avx2" } */
 static int module_version (lua_State *L) {
+  char levels[MS_CPU_FEATURES_BYTES];
   lua_newtable(L);
   lua_pushstring(L, ms_version());
   lua_setfield(L, -2, "module");
@@ -22,7 +23,7 @@ static int module_version (lua_State *L) {
     lua_rawseti(L, -2, i + 1);
   }
   lua_setfield(L, -2, "backends");
-  lua_pushstring(L, ms_cpu_features());
+  lua_pushstring(L, ms_cpu_features(levels));
   lua_setfield(L, -2, "cpu");
   return 1;
 }

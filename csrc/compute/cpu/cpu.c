@@ -340,9 +340,10 @@ static void (*const installers[]) (backend *be) = {
 
 ms_status cpu_backend_open (const backend_options *options, backend **out, ms_error *err) {
   const cpu_kernels *kernels = cpu_kernels_find(options->kernels);
+  char levels[MS_CPU_FEATURES_BYTES];
   if (kernels == NULL)
     return fail(err, MS_ENODEV, "kernels '%s' cannot run on this machine; it has: auto %s",
-                options->kernels, ms_cpu_features());
+                options->kernels, ms_cpu_features(levels));
   cpu_backend *cpu = memory_new(1, sizeof *cpu);
   if (cpu == NULL) return fail_memory(err, sizeof *cpu, "CPU backend");
   cpu->kernels = kernels;

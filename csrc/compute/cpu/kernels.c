@@ -1,6 +1,7 @@
 /* Which levels this machine can run, and the choice among them. */
 #include "kernels.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #if defined(__x86_64__)
@@ -11,6 +12,13 @@ static int runs_avx2 (void) {
   unsigned a, b, c, d;
   return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
          __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
+}
+
+/* Not on gcc 12's list of names for the check, nor on clang 14's. */
+static int runs_avxvnni (void) {
+  unsigned a, b, c, d;
+  return runs_avx2() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 &&     /* a: the last subleaf */
+         __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & bit_AVXVNNI) != 0;
 }
 
 static int runs_avx512 (void) {
@@ -36,23 +44,26 @@ static int runs_always (void) {
   return 1;
 }
 
-/* Slowest first. Each level's machine runs all before it. */
-static const struct level { const cpu_kernels *kernels; int (*runs) (void); const char *up_to_here; } levels[] = {
-  { &cpu_kernels_scalar, runs_always, "scalar" },
+/* Slowest first. A machine may lack one in the middle: Ice Lake and Zen 4 have AVX-512, and no AVX-VNNI. */
+static const struct level { const cpu_kernels *kernels; int (*runs) (void); } levels[] = {
+  { &cpu_kernels_scalar, runs_always },
 #if defined(__x86_64__)
-  { &cpu_kernels_avx2, runs_avx2, "scalar avx2" },
-  { &cpu_kernels_avx512, runs_avx512, "scalar avx2 avx512" },
-  { &cpu_kernels_avx512vbmi, runs_avx512vbmi, "scalar avx2 avx512 avx512vbmi" },
+  { &cpu_kernels_avx2, runs_avx2 },
+  { &cpu_kernels_avxvnni, runs_avxvnni },
+  { &cpu_kernels_avx512, runs_avx512 },
+  { &cpu_kernels_avx512vbmi, runs_avx512vbmi },
 #elif defined(__aarch64__)
-  { &cpu_kernels_neon, runs_always, "scalar neon" },
-  { &cpu_kernels_dotprod, runs_dotprod, "scalar neon dotprod" },
+  { &cpu_kernels_neon, runs_always },
+  { &cpu_kernels_dotprod, runs_dotprod },
 #endif
 };
 
 enum { LEVELS = sizeof levels / sizeof levels[0] };
 
 const cpu_kernels *cpu_kernels_at (size_t i) {
-  return i < LEVELS && levels[i].runs() ? levels[i].kernels : NULL;
+  for (size_t k = 0; k < LEVELS; k++)
+    if (levels[k].runs() && i-- == 0) return levels[k].kernels;
+  return NULL;
 }
 
 const cpu_kernels *cpu_kernels_find (const char *name) {
@@ -62,8 +73,10 @@ const cpu_kernels *cpu_kernels_find (const char *name) {
   return NULL;
 }
 
-const char *ms_cpu_features (void) {
-  size_t best = LEVELS - 1;
-  while (!levels[best].runs()) best--;
-  return levels[best].up_to_here;
+const char *ms_cpu_features (char out[MS_CPU_FEATURES_BYTES]) {
+  const cpu_kernels *kernels;
+  out[0] = '\0';
+  for (size_t i = 0, used = 0; (kernels = cpu_kernels_at(i)) != NULL && used < MS_CPU_FEATURES_BYTES; i++)
+    used += (size_t)snprintf(out + used, MS_CPU_FEATURES_BYTES - used, i == 0 ? "%s" : " %s", kernels->name);
+  return out;
 }

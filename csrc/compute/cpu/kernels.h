@@ -36,7 +36,7 @@ typedef struct cpu_index_queries {
 enum { CPU_INT8_BLOCK_BYTES = CPU_BLOCK + sizeof(float) + 2 * sizeof(int16_t) };   /* of a block's codes, scale, sums */
 
 typedef struct cpu_kernels {
-  const char *name;                        /* "scalar", "avx2", "avx512", "avx512vbmi", "neon", "dotprod" */
+  const char *name;                        /* "scalar", "avx2", "avxvnni", "avx512", "avx512vbmi", "neon", .. */
 
   /*
   ** out[r * out_stride + j] = sum over i of w[row + j, i] * x[r * x_stride + i], for r < rows and
@@ -97,7 +97,8 @@ typedef struct cpu_kernels {
 } cpu_kernels;
 
 extern const cpu_kernels cpu_kernels_scalar;
-extern const cpu_kernels cpu_kernels_avx2, cpu_kernels_avx512, cpu_kernels_avx512vbmi;   /* x86-64 */
+extern const cpu_kernels cpu_kernels_avx2, cpu_kernels_avxvnni;                      /* x86-64 */
+extern const cpu_kernels cpu_kernels_avx512, cpu_kernels_avx512vbmi;
 extern const cpu_kernels cpu_kernels_neon, cpu_kernels_dotprod;                      /* ARM, 64 bits */
 
 /* The best level this machine can run, or the one called `name`; NULL when it cannot run or does not exist. */

@@ -5,8 +5,10 @@
 #if defined(__x86_64__)
 #include "kernels_x86.h"
 
+#ifndef LEVEL                /* kernels_avxvnni.c has set them */
 #define LEVEL cpu_kernels_avx2
 #define LEVEL_NAME "avx2"
+#endif
 
 enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4, TILE_ROWS_LEAST = 4,
        SUMS_AT_ONCE = 4 };
@@ -172,23 +174,38 @@ ALWAYS_INLINE fp4_quad fp4_load_quad (const uint8_t *codes) {
                      fp4_shifted(_mm256_and_si256(_mm256_srli_epi16(b, 4), low)) };
 }
 
-/* Sums of eight products: 4 * 24 * 127 fits the sixteen bits between the steps. */
-ALWAYS_INLINE __m256i dot_of_eights (__m256i even_w, __m256i odd_w, __m256i even_x, __m256i odd_x) {
-  const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(even_w, even_x), _mm256_maddubs_epi16(odd_w, odd_x));
-  return _mm256_madd_epi16(fours, _mm256_set1_epi16(1));
+#if defined(__AVXVNNI__)
+/* Sums of four products, and of eight, added to `start`. */
+ALWAYS_INLINE __m256i dot_of_fours (__m256i start, __m256i w, __m256i x) {
+  return _mm256_dpbusd_avx_epi32(start, w, x);
 }
 
+ALWAYS_INLINE __m256i dot_of_eights (__m256i start, __m256i even_w, __m256i odd_w, __m256i even_x, __m256i odd_x) {
+  return dot_of_fours(dot_of_fours(start, even_w, even_x), odd_w, odd_x);
+}
+#else
+/* Sums of four products, added to `start`: 2 * 128 * 127 fits the sixteen bits between the steps. */
+ALWAYS_INLINE __m256i dot_of_fours (__m256i start, __m256i w, __m256i x) {
+  return _mm256_add_epi32(start, _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1)));
+}
+
+/* Of eight, of codes up to 24: so does 4 * 24 * 127. */
+ALWAYS_INLINE __m256i dot_of_eights (__m256i start, __m256i even_w, __m256i odd_w, __m256i even_x, __m256i odd_x) {
+  const __m256i fours = _mm256_add_epi16(_mm256_maddubs_epi16(even_w, even_x), _mm256_maddubs_epi16(odd_w, odd_x));
+  return _mm256_add_epi32(start, _mm256_madd_epi16(fours, _mm256_set1_epi16(1)));
+}
+#endif
+
+/* Kept negative: it is what a dot starts from. */
 ALWAYS_INLINE four_sums int8_excess (int8_quad x) {
-  const __m256i twelve = _mm256_set1_epi8(12);
-  return (four_sums){ dot_of_eights(twelve, twelve, x.even_a, x.odd_a),
-                      dot_of_eights(twelve, twelve, x.even_b, x.odd_b) };
+  const __m256i zero = _mm256_setzero_si256(), twelve = _mm256_set1_epi8(12);
+  return (four_sums){ _mm256_sub_epi32(zero, dot_of_eights(zero, twelve, twelve, x.even_a, x.odd_a)),
+                      _mm256_sub_epi32(zero, dot_of_eights(zero, twelve, twelve, x.even_b, x.odd_b)) };
 }
 
 ALWAYS_INLINE lanes int8_dot (fp4_quad w, int8_quad x, four_sums excess) {
-  const __m256i a = dot_of_eights(w.even_a, w.odd_a, x.even_a, x.odd_a);
-  const __m256i b = dot_of_eights(w.even_b, w.odd_b, x.even_b, x.odd_b);
-  return (lanes){ _mm256_cvtepi32_ps(_mm256_sub_epi32(a, excess.a)),
-                  _mm256_cvtepi32_ps(_mm256_sub_epi32(b, excess.b)) };
+  return (lanes){ _mm256_cvtepi32_ps(dot_of_eights(excess.a, w.even_a, w.odd_a, x.even_a, x.odd_a)),
+                  _mm256_cvtepi32_ps(dot_of_eights(excess.b, w.even_b, w.odd_b, x.even_b, x.odd_b)) };
 }
 
 ALWAYS_INLINE lanes lanes_quads (const float *factors) {
@@ -204,11 +221,6 @@ ALWAYS_INLINE __m256i fp4_load_block (const uint8_t *codes) {
 
 ALWAYS_INLINE fp4_pair fp4_load_pair (const uint8_t *codes) {
   return (fp4_pair){ fp4_load_block(codes), fp4_load_block(codes + CPU_BLOCK / 2) };
-}
-
-/* Sums of four products: 2 * 24 * 127 fits the sixteen bits between the steps. */
-ALWAYS_INLINE __m256i dot_of_8 (__m256i w, __m256i x) {
-  return _mm256_madd_epi16(_mm256_maddubs_epi16(w, x), _mm256_set1_epi16(1));
 }
 
 /* {== Integer products of GGML's blocks (kernels_int8.h) ========================================== */
@@ -240,6 +252,52 @@ ALWAYS_INLINE byte_lanes codes_two_bits (const uint8_t *q, size_t shift) {
   const __m256i low = _mm256_set1_epi8(3), a = _mm256_srl_epi16(load_32(q), _mm_cvtsi64_si128((int64_t)shift));
   return (byte_lanes){ _mm256_and_si256(a, low), _mm256_and_si256(_mm256_srli_epi16(a, 2), low) };
 }
+
+ALWAYS_INLINE int_lanes sums_zero (void) { return (int_lanes){ _mm256_setzero_si256(), _mm256_setzero_si256() }; }
+
+ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
+  return (int_lanes){ dot_of_fours(start.a, w.a, x.a), dot_of_fours(start.b, w.b, x.b) };
+}
+
+#if defined(__AVXVNNI__)
+/* The unsigned operand is the code and 128 more. */
+ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) {
+  const __m256i more = _mm256_set1_epi8((char)0x80);
+  return (byte_lanes){ _mm256_xor_si256(w.a, more), _mm256_xor_si256(w.b, more) };
+}
+
+ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
+  const __m256i zero = _mm256_setzero_si256(), more = _mm256_set1_epi8((char)0x80);
+  return (int_lanes){ _mm256_sub_epi32(zero, dot_of_fours(zero, more, x.a)),
+                      _mm256_sub_epi32(zero, dot_of_fours(zero, more, x.b)) };
+}
+
+ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) { return dot_plain(start, w, x); }
+
+ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
+  const __m256i both = _mm256_set1_epi32((int)load_u32((const void *)two));
+  const __m256i start = _mm256_madd_epi16(both, _mm256_set1_epi16(-128));
+  return (int_lanes){ start, start };
+}
+#else
+ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }
+
+ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
+  (void)x;
+  return sums_zero();
+}
+
+/* The sign goes to x, for one operand is unsigned. */
+ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) {
+  return dot_plain(start, (byte_lanes){ _mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b) },
+                   (byte_lanes){ _mm256_sign_epi8(x.a, w.a), _mm256_sign_epi8(x.b, w.b) });
+}
+
+ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
+  (void)two;
+  return sums_zero();
+}
+#endif
 
 ALWAYS_INLINE __m256i grid_of_block (const uint8_t *q, uint32_t signs) {
   const uint64_t *grid = iq2_xxs_grid;
@@ -275,32 +333,7 @@ ALWAYS_INLINE void iq2_xxs_begin (const iq2_xxs_block *b, iq2_xxs_parts *out, ui
 }
 
 ALWAYS_INLINE byte_lanes iq2_xxs_pair (const iq2_xxs_parts *parts, size_t p) {
-  return codes_load((const int8_t *)parts->values + 64 * p);
-}
-
-ALWAYS_INLINE byte_lanes codes_signed (byte_lanes w) { return w; }
-
-ALWAYS_INLINE int_lanes sums_zero (void) { return (int_lanes){ _mm256_setzero_si256(), _mm256_setzero_si256() }; }
-
-ALWAYS_INLINE int_lanes dot_start (byte_lanes x) {
-  (void)x;
-  return sums_zero();
-}
-
-/* 2 * 45 * 127 fits the sixteen bits between the steps. */
-ALWAYS_INLINE int_lanes dot_plain (int_lanes start, byte_lanes w, byte_lanes x) {
-  return (int_lanes){ _mm256_add_epi32(start.a, dot_of_8(w.a, x.a)), _mm256_add_epi32(start.b, dot_of_8(w.b, x.b)) };
-}
-
-/* The sign goes to x, for one operand is unsigned: 2 * 128 * 127 fits, too. */
-ALWAYS_INLINE int_lanes dot_signed (int_lanes start, byte_lanes w, byte_lanes x) {
-  return dot_plain(start, (byte_lanes){ _mm256_abs_epi8(w.a), _mm256_abs_epi8(w.b) },
-                   (byte_lanes){ _mm256_sign_epi8(x.a, w.a), _mm256_sign_epi8(x.b, w.b) });
-}
-
-ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
-  (void)two;
-  return sums_zero();
+  return codes_signed(codes_load((const int8_t *)parts->values + 64 * p));
 }
 
 ALWAYS_INLINE byte_lanes codes_repeat (const int8_t *four) {
@@ -454,8 +487,7 @@ ALWAYS_INLINE four_sums four_sums_start (int32_t value) {
 }
 
 ALWAYS_INLINE four_sums four_sums_add (four_sums sums, fp4_pair w, byte_lanes x) {
-  return (four_sums){ _mm256_add_epi32(sums.a, dot_of_8(w.a, x.a)),
-                      _mm256_add_epi32(sums.b, dot_of_8(w.b, x.b)) };
+  return (four_sums){ dot_of_fours(sums.a, w.a, x.a), dot_of_fours(sums.b, w.b, x.b) };
 }
 
 ALWAYS_INLINE lanes four_sums_lanes (four_sums sums) {

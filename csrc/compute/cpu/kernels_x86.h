@@ -1,5 +1,5 @@
 /*
-** What both x86 levels do in registers of 128 bits: loads, and the few numbers beside the codes of four rows.
+** What all x86 levels do in registers of 128 bits: loads, and the few numbers beside the codes of four rows.
 */
 #ifndef compute_cpu_kernels_x86_h
 #define compute_cpu_kernels_x86_h
