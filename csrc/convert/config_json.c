@@ -1,4 +1,4 @@
-/* A JSON object by tables; keys are those that model/config.c reads. */
+/* A JSON object by the tables of model/config.c, written. */
 #include "config_json.h"
 
 #include <stdlib.h>
@@ -7,78 +7,17 @@
 #include "../base/file.h"
 #include "../base/json.h"
 #include "../base/memory.h"
+#include "../model/config_source.h"
 
 enum { CONFIG_BYTES = 4194304 };
 
-#define ROWS(table) (sizeof (table) / sizeof *(table))
-#define FIELD(key, field) { key, offsetof(model_config, field) }
-
-typedef struct field_row { const char *key; size_t offset; } field_row;
-typedef struct text_row { const char *key, *value; } text_row;
-
-static const field_row sizes[] = {
-  FIELD("vocab_size", vocabulary),
-  FIELD("hidden_size", width),
-  FIELD("num_hidden_layers", layers),
-  FIELD("max_position_embeddings", context),
-  FIELD("num_attention_heads", heads),
-  FIELD("head_dim", head_dim),
-  FIELD("qk_rope_head_dim", rope_dim),
-  FIELD("q_lora_rank", q_lora),
-  FIELD("o_groups", o_groups),
-  FIELD("o_lora_rank", o_lora),
-  FIELD("sliding_window", window),
-  FIELD("n_routed_experts", experts),
-  FIELD("num_experts_per_tok", top_k),
-  FIELD("moe_intermediate_size", expert_width),
-  FIELD("n_shared_experts", shared_experts),
-  FIELD("num_hash_layers", hash_layers),
-  FIELD("hc_mult", streams),
-  FIELD("hc_sinkhorn_iters", sinkhorn_rounds),
-};
-
-static const field_row index_sizes[] = {
-  FIELD("index_n_heads", index_heads),
-  FIELD("index_head_dim", index_dim),
-  FIELD("index_topk", index_top_k),
-};
-
-static const field_row numbers[] = {
-  FIELD("routed_scaling_factor", route_scale),
-  FIELD("hc_eps", hc_eps),
-  FIELD("rms_norm_eps", rms_eps),
-  FIELD("rope_theta", rope_theta),
-  FIELD("swiglu_limit", swiglu_limit),
-};
-
-static const field_row compress_numbers[] = {
-  FIELD("compress_rope_theta", compress_rope_theta),
-};
-
-static const field_row yarn_numbers[] = {
-  FIELD("factor", yarn.factor),
-  FIELD("original_max_position_embeddings", yarn.original_context),
-  FIELD("beta_fast", yarn.beta_fast),
-  FIELD("beta_slow", yarn.beta_slow),
-};
-
-static const text_row texts[] = {
-  { "model_type", "deepseek_v4" },
-  { "scoring_func", "sqrtsoftplus" },
-  { "topk_method", "noaux_tc" },
-  { "hidden_act", "silu" },
-  { "torch_dtype", "bfloat16" },
-};
-
 /* {== Filling an object: 0, or another number when memory ran out ================================ */
 
-static int set_sizes (json_t *object, const model_config *c, const field_row *rows, size_t count) {
+static int set_sizes (json_t *object, const model_config *c, size_table table) {
   int failed = 0;
-  for (size_t i = 0; i < count; i++) {
-    size_t value;
-    memcpy(&value, (const char *)c + rows[i].offset, sizeof value);
-    failed |= json_object_set_new(object, rows[i].key, json_integer((json_int_t)value));
-  }
+  for (size_t i = 0; i < table.count; i++)
+    failed |= json_object_set_new(object, table.rows[i].key,
+                                  json_integer((json_int_t)model_config_size(c, &table.rows[i])));
   return failed;
 }
 
@@ -88,19 +27,30 @@ static json_t *number_of (double value) {
   return whole >= 0 && !((double)whole < value) ? json_integer(whole) : json_real(value);
 }
 
-static int set_numbers (json_t *object, const model_config *c, const field_row *rows, size_t count) {
+static int set_numbers (json_t *object, const model_config *c, number_table table) {
   int failed = 0;
-  for (size_t i = 0; i < count; i++) {
-    double value;
-    memcpy(&value, (const char *)c + rows[i].offset, sizeof value);
-    failed |= json_object_set_new(object, rows[i].key, number_of(value));
-  }
+  for (size_t i = 0; i < table.count; i++)
+    failed |= json_object_set_new(object, table.rows[i].key, number_of(model_config_number(c, &table.rows[i])));
+  return failed;
+}
+
+static int set_fixed (json_t *object, const config_source *source) {
+  int failed = 0;
+  for (size_t i = 0; i < source->fixed_texts.count; i++)
+    failed |= json_object_set_new(object, source->fixed_texts.rows[i].key,
+                                  json_string(source->fixed_texts.rows[i].only));
+  for (size_t i = 0; i < source->fixed_sizes.count; i++)
+    failed |= json_object_set_new(object, source->fixed_sizes.rows[i].key,
+                                  json_integer((json_int_t)source->fixed_sizes.rows[i].only));
+  for (size_t i = 0; i < source->fixed_switches.count; i++)
+    failed |= json_object_set_new(object, source->fixed_switches.rows[i].key,
+                                  json_boolean(source->fixed_switches.rows[i].only));
   return failed;
 }
 
 static json_t *make_scaling (const model_config *c) {
   json_t *scaling = json_pack("{s:s}", "type", "yarn");
-  if (set_numbers(scaling, c, yarn_numbers, ROWS(yarn_numbers)) == 0) return scaling;
+  if (set_numbers(scaling, c, config_in_json.yarn) == 0) return scaling;
   json_decref(scaling);
   return NULL;
 }
@@ -125,20 +75,20 @@ static int set_ends (json_t *object, const model_config *c) {
 /* {== The object ================================================================================= */
 
 static int fill (json_t *root, const model_config *c) {
+  const config_source *source = &config_in_json;
   int failed = json_object_set_new(root, "architectures", json_pack("[s]", "DeepseekV4ForCausalLM"));
-  for (size_t i = 0; i < ROWS(texts); i++)
-    failed |= json_object_set_new(root, texts[i].key, json_string(texts[i].value));
-  failed |= set_sizes(root, c, sizes, ROWS(sizes));
-  if (c->indexes) failed |= set_sizes(root, c, index_sizes, ROWS(index_sizes));
-  failed |= set_numbers(root, c, numbers, ROWS(numbers));
+  failed |= json_object_set_new(root, "model_type", json_string(c->architecture));
+  failed |= json_object_set_new(root, "torch_dtype", json_string("bfloat16"));
+  failed |= set_sizes(root, c, source->sizes);
+  if (c->indexes) failed |= set_sizes(root, c, source->index_sizes);
+  failed |= set_numbers(root, c, source->numbers);
+  failed |= json_object_set_new(root, "swiglu_limit", number_of(c->swiglu_limit));
   if (c->compresses) {
-    failed |= set_numbers(root, c, compress_numbers, ROWS(compress_numbers));
+    failed |= set_numbers(root, c, source->compress_numbers);
     failed |= json_object_set_new(root, "rope_scaling", make_scaling(c));
   }
   failed |= json_object_set_new(root, "compress_ratios", make_ratios(c));
-  failed |= json_object_set_new(root, "num_key_value_heads", json_integer(1));
-  failed |= json_object_set_new(root, "norm_topk_prob", json_true());
-  failed |= json_object_set_new(root, "attention_bias", json_false());
+  failed |= set_fixed(root, source);
   failed |= json_object_set_new(root, "tie_word_embeddings", json_boolean(c->tied_head));
   return failed | set_ends(root, c);
 }

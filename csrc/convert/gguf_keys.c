@@ -1,5 +1,5 @@
 /*
-** Key/values from a configuration: rows of tables, like those that config_metadata.c reads. Names are llama.cpp's.
+** Key/values from a configuration, by the tables of model/config_metadata.c, written. Names are llama.cpp's.
 */
 #include "gguf_keys.h"
 
@@ -9,67 +9,8 @@
 #include "../base/file.h"
 #include "../base/memory.h"
 #include "../base/number.h"
+#include "../model/config_source.h"
 #include "gguf_tokenizer.h"
-
-#define OWN(name) "deepseek4." name
-#define ROWS(table) (sizeof (table) / sizeof *(table))
-
-typedef struct size_row { const char *key; size_t offset; } size_row;
-typedef struct number_row { const char *key; size_t offset; } number_row;
-typedef struct fixed_row { const char *key; uint32_t value; } fixed_row;
-
-#define FIELD(key, field) { OWN(key), offsetof(model_config, field) }
-
-static const size_row sizes[] = {
-  FIELD("block_count", layers),
-  FIELD("context_length", context),
-  FIELD("embedding_length", width),
-  FIELD("vocab_size", vocabulary),
-  FIELD("feed_forward_length", expert_width),
-  FIELD("attention.head_count", heads),
-  FIELD("attention.key_length", head_dim),
-  FIELD("attention.value_length", head_dim),
-  FIELD("attention.q_lora_rank", q_lora),
-  FIELD("attention.output_group_count", o_groups),
-  FIELD("attention.output_lora_rank", o_lora),
-  FIELD("attention.sliding_window", window),
-  FIELD("rope.dimension_count", rope_dim),
-  FIELD("expert_count", experts),
-  FIELD("expert_used_count", top_k),
-  FIELD("expert_shared_count", shared_experts),
-  FIELD("expert_feed_forward_length", expert_width),
-  FIELD("hash_layer_count", hash_layers),
-  FIELD("hyper_connection.count", streams),
-  FIELD("hyper_connection.sinkhorn_iterations", sinkhorn_rounds),
-};
-
-/* llama.cpp asks for them whatever the layers are; without an indexer they are 0. */
-static const size_row index_sizes[] = {
-  FIELD("attention.indexer.head_count", index_heads),
-  FIELD("attention.indexer.key_length", index_dim),
-  FIELD("attention.indexer.top_k", index_top_k),
-};
-
-static const number_row numbers[] = {
-  FIELD("attention.layer_norm_rms_epsilon", rms_eps),
-  FIELD("rope.freq_base", rope_theta),
-  FIELD("expert_weights_scale", route_scale),
-  FIELD("hyper_connection.epsilon", hc_eps),
-};
-
-static const number_row compress_numbers[] = {
-  FIELD("attention.compress_rope_freq_base", compress_rope_theta),
-  FIELD("rope.scaling.factor", yarn.factor),
-  FIELD("rope.scaling.yarn_beta_fast", yarn.beta_fast),
-  FIELD("rope.scaling.yarn_beta_slow", yarn.beta_slow),
-};
-
-/* What the forward pass computes one variant of; 4: the square root of softplus. */
-static const fixed_row fixed[] = {
-  { OWN("attention.head_count_kv"), 1 },
-  { OWN("expert_gating_func"), 4 },
-  { OWN("nextn_predict_layers"), 0 },
-};
 
 /* {== Pairs ====================================================================================== */
 
@@ -113,23 +54,31 @@ static ms_status key_f32 (key_list *keys, const char *key, double value, ms_erro
 
 /* {== Of a configuration ========================================================================= */
 
-/* Limits of config_metadata.c keep every size below 2^32. */
-static ms_status add_sizes (const model_config *c, const size_row *rows, size_t count, key_list *keys, ms_error *err) {
-  for (size_t i = 0; i < count; i++) {
-    size_t value;
-    memcpy(&value, (const char *)c + rows[i].offset, sizeof value);
-    TRY(key_u32(keys, rows[i].key, (uint32_t)value, err));
+/* The readers' limits keep every size below 2^32. */
+static ms_status add_sizes (const model_config *c, size_table table, key_list *keys, ms_error *err) {
+  for (size_t i = 0; i < table.count; i++)
+    TRY(key_u32(keys, table.rows[i].key, (uint32_t)model_config_size(c, &table.rows[i]), err));
+  return MS_OK;
+}
+
+/* llama.cpp wants this one as an integer. */
+static bool is_whole (const number_row *row) {
+  return row->offset == offsetof(model_config, yarn.original_context);
+}
+
+static ms_status add_numbers (const model_config *c, number_table table, key_list *keys, ms_error *err) {
+  for (const number_row *row = table.rows; row < table.rows + table.count; row++) {
+    const double value = model_config_number(c, row);
+    TRY(is_whole(row) ? key_u32(keys, row->key, (uint32_t)value, err) : key_f32(keys, row->key, value, err));
   }
   return MS_OK;
 }
 
-static ms_status add_numbers (const model_config *c, const number_row *rows, size_t count, key_list *keys,
-                              ms_error *err) {
-  for (size_t i = 0; i < count; i++) {
-    double value;
-    memcpy(&value, (const char *)c + rows[i].offset, sizeof value);
-    TRY(key_f32(keys, rows[i].key, value, err));
-  }
+static ms_status add_fixed (const config_source *source, key_list *keys, ms_error *err) {
+  for (size_t i = 0; i < source->fixed_sizes.count; i++)
+    TRY(key_u32(keys, source->fixed_sizes.rows[i].key, (uint32_t)source->fixed_sizes.rows[i].only, err));
+  for (size_t i = 0; i < source->fixed_switches.count; i++)
+    TRY(key_bool(keys, source->fixed_switches.rows[i].key, source->fixed_switches.rows[i].only, err));
   return MS_OK;
 }
 
@@ -141,26 +90,31 @@ static ms_status add_limits (const model_config *c, const char *key, key_list *k
 }
 
 static ms_status add_ratios (const model_config *c, key_list *keys, ms_error *err) {
-  TRY(key_begin_array(keys, OWN("attention.compress_ratios"), METADATA_I32, c->layers, err));
+  TRY(key_begin_array(keys, GGUF_KEY("attention.compress_ratios"), METADATA_I32, c->layers, err));
   for (size_t i = 0; i < c->layers; i++) TRY(bytes_add_unsigned(&keys->bytes, c->ratios[i], 4, err));
   return MS_OK;
 }
 
 static ms_status add_rope (const model_config *c, key_list *keys, ms_error *err) {
   if (!c->compresses) return MS_OK;
-  TRY(key_string(keys, OWN("rope.scaling.type"), "yarn", err));
-  TRY(key_u32(keys, OWN("rope.scaling.original_context_length"), (uint32_t)c->yarn.original_context, err));
-  return add_numbers(c, compress_numbers, ROWS(compress_numbers), keys, err);
+  TRY(key_string(keys, GGUF_KEY("rope.scaling.type"), "yarn", err));
+  TRY(add_numbers(c, config_in_gguf.compress_numbers, keys, err));
+  return add_numbers(c, config_in_gguf.yarn, keys, err);
 }
 
+/* llama.cpp asks for the sizes of an indexer whatever the layers are; without one they are 0. */
 static ms_status add_config (const model_config *c, key_list *keys, ms_error *err) {
-  TRY(add_sizes(c, sizes, ROWS(sizes), keys, err));
-  TRY(add_sizes(c, index_sizes, ROWS(index_sizes), keys, err));
-  TRY(add_numbers(c, numbers, ROWS(numbers), keys, err));
-  for (size_t i = 0; i < ROWS(fixed); i++) TRY(key_u32(keys, fixed[i].key, fixed[i].value, err));
-  TRY(key_bool(keys, OWN("expert_weights_norm"), true, err));
-  TRY(add_limits(c, OWN("swiglu_clamp_exp"), keys, err));
-  TRY(add_limits(c, OWN("swiglu_clamp_shexp"), keys, err));
+  const config_source *source = &config_in_gguf;
+  TRY(add_sizes(c, source->sizes, keys, err));
+  TRY(key_u32(keys, GGUF_KEY("vocab_size"), (uint32_t)c->vocabulary, err));
+  TRY(key_u32(keys, GGUF_KEY("feed_forward_length"), (uint32_t)c->expert_width, err));
+  TRY(key_u32(keys, GGUF_KEY("attention.value_length"), (uint32_t)c->head_dim, err));
+  TRY(add_sizes(c, source->index_sizes, keys, err));
+  TRY(add_numbers(c, source->numbers, keys, err));
+  TRY(add_fixed(source, keys, err));
+  TRY(key_u32(keys, GGUF_KEY("nextn_predict_layers"), 0, err));
+  TRY(add_limits(c, GGUF_KEY("swiglu_clamp_exp"), keys, err));
+  TRY(add_limits(c, GGUF_KEY("swiglu_clamp_shexp"), keys, err));
   TRY(add_ratios(c, keys, err));
   return add_rope(c, keys, err);
 }
@@ -191,7 +145,7 @@ typedef struct block_count { size_t there, written; } block_count;
 
 /* llama.cpp wants a list with a number a block to be as long as block_count says. */
 static bool has_too_many (const char *key, const metadata_value *value, block_count blocks) {
-  return strncmp(key, OWN(""), strlen(OWN(""))) == 0 && value->is_array && value->type != METADATA_STRING &&
+  return strncmp(key, GGUF_KEY(""), strlen(GGUF_KEY(""))) == 0 && value->is_array && value->type != METADATA_STRING &&
          blocks.written < blocks.there && value->count == blocks.there;
 }
 
@@ -209,17 +163,17 @@ static ms_status copy_key (const metadata *m, size_t index, block_count blocks, 
 }
 
 /* In the order of the other file; `own` are said anew, in the places that they have there. */
-static ms_status copy_keys (const metadata *m, const fixed_row *own, size_t count, size_t layers, key_list *keys,
+static ms_status copy_keys (const metadata *m, const fixed_size *own, size_t count, size_t layers, key_list *keys,
                             ms_error *err) {
   block_count blocks = { .written = layers };
-  TRY(metadata_get_size(m, OWN("block_count"), 0, SIZE_MAX, &blocks.there, err));
+  TRY(metadata_get_size(m, GGUF_KEY("block_count"), 0, SIZE_MAX, &blocks.there, err));
   for (size_t i = 0; i < count; i++)
-    if (metadata_find(m, own[i].key) == NULL) TRY(key_u32(keys, own[i].key, own[i].value, err));
+    if (metadata_find(m, own[i].key) == NULL) TRY(key_u32(keys, own[i].key, (uint32_t)own[i].only, err));
   for (size_t i = 0; i < m->keys.count; i++) {
-    const fixed_row *said = NULL;
+    const fixed_size *said = NULL;
     for (size_t k = 0; k < count; k++)
       if (strcmp(own[k].key, m->keys.names[i]) == 0) said = &own[k];
-    if (said != NULL) TRY(key_u32(keys, said->key, said->value, err));
+    if (said != NULL) TRY(key_u32(keys, said->key, (uint32_t)said->only, err));
     else if (!is_dropped(m->keys.names[i])) TRY(copy_key(m, i, blocks, keys, err));
   }
   return MS_OK;
@@ -230,12 +184,12 @@ static ms_status copy_keys (const metadata *m, const fixed_row *own, size_t coun
 ms_status gguf_keys_make (const model *m, uint32_t file_type, key_list *keys, ms_error *err) {
   const metadata *source = checkpoint_metadata(m->files);
   const char *origin = checkpoint_origin(m->files);
-  const fixed_row general[] = { { "general.file_type", file_type }, { "general.quantization_version", 2 },
-                                { OWN("block_count"), (uint32_t)m->config.layers },
-                                { OWN("nextn_predict_layers"), 0 } };
+  const fixed_size general[] = { { "general.file_type", file_type }, { "general.quantization_version", 2 },
+                                { GGUF_KEY("block_count"), m->config.layers },
+                                { GGUF_KEY("nextn_predict_layers"), 0 } };
   if (source != NULL) return copy_keys(source, general, ROWS(general), m->config.layers, keys, err);
   TRY(key_string(keys, "general.architecture", "deepseek4", err));
-  for (size_t i = 0; i < 2; i++) TRY(key_u32(keys, general[i].key, general[i].value, err));
+  for (size_t i = 0; i < 2; i++) TRY(key_u32(keys, general[i].key, (uint32_t)general[i].only, err));
   TRY(key_string(keys, "general.type", "model", err));
   TRY(add_name(origin, keys, err));
   TRY(add_config(&m->config, keys, err));

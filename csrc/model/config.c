@@ -15,12 +15,6 @@ enum { CONFIG_BYTES = 4194304 };
 
 /* {== Tables ===================================================================================== */
 
-static const config_keys keys = {
-  .layers = "num_hidden_layers", .heads = "num_attention_heads", .head_dim = "head_dim", .rope_dim = "qk_rope_head_dim",
-  .o_groups = "o_groups", .index_dim = "index_head_dim", .experts = "n_routed_experts", .top_k = "num_experts_per_tok",
-  .shared_experts = "n_shared_experts", .hash_layers = "num_hash_layers"
-};
-
 static const size_row sizes[] = {
   SIZE("vocab_size", vocabulary, 1, VOCABULARY_LIMIT),
   SIZE("hidden_size", width, 1, WIDTH_LIMIT),
@@ -42,7 +36,6 @@ static const size_row sizes[] = {
   SIZE("hc_sinkhorn_iters", sinkhorn_rounds, 1, 1000),
 };
 
-/* Asked for when a layer of ratio 4 has an indexer. */
 static const size_row index_sizes[] = {
   SIZE("index_n_heads", index_heads, 1, COUNT_LIMIT),
   SIZE("index_head_dim", index_dim, 2, COUNT_LIMIT),
@@ -50,50 +43,62 @@ static const size_row index_sizes[] = {
 };
 
 static const number_row numbers[] = {
-  NUMBER("routed_scaling_factor", model_config, route_scale, 1e-6, 1e6),
-  NUMBER("hc_eps", model_config, hc_eps, 0, 1),
-  NUMBER("rms_norm_eps", model_config, rms_eps, 1e-30, 1),
-  NUMBER("rope_theta", model_config, rope_theta, 2, 1e12),
+  NUMBER("routed_scaling_factor", route_scale, 1e-6, 1e6),
+  NUMBER("hc_eps", hc_eps, 0, 1),
+  NUMBER("rms_norm_eps", rms_eps, 1e-30, 1),
+  NUMBER("rope_theta", rope_theta, 2, 1e12),
 };
 
 static const number_row compress_numbers[] = {
-  NUMBER("compress_rope_theta", model_config, compress_rope_theta, 2, 1e12),
+  NUMBER("compress_rope_theta", compress_rope_theta, 2, 1e12),
 };
 
 static const number_row yarn_numbers[] = {
-  NUMBER("factor", yarn_config, factor, 1, 1e6),
-  NUMBER("original_max_position_embeddings", yarn_config, original_context, 1, CONTEXT_LIMIT),
-  NUMBER("beta_fast", yarn_config, beta_fast, 1e-6, 1e6),
-  NUMBER("beta_slow", yarn_config, beta_slow, 1e-6, 1e6),
+  NUMBER("factor", yarn.factor, 1, 1e6),
+  NUMBER("original_max_position_embeddings", yarn.original_context, 1, CONTEXT_LIMIT),
+  NUMBER("beta_fast", yarn.beta_fast, 1e-6, 1e6),
+  NUMBER("beta_slow", yarn.beta_slow, 1e-6, 1e6),
 };
 
-static const number_row sampling_numbers[] = {
-  NUMBER("temperature", sampling_config, temperature, 0, 1000),
-  NUMBER("top_p", sampling_config, top_p, 0, 1),
-  NUMBER("min_p", sampling_config, min_p, 0, 1),
-  NUMBER("repetition_penalty", sampling_config, repetition_penalty, 1e-6, 1e6),
-};
-
-/* Variants that the forward pass does not compute. All but model_type may be left out. */
-typedef struct choice_row { const char *key, *only; } choice_row;
-
-static const choice_row choices[] = {
+/* All of these may be left out. */
+static const fixed_text texts[] = {
   { "scoring_func", "sqrtsoftplus" },
   { "topk_method", "noaux_tc" },
   { "hidden_act", "silu" },
 };
 
-typedef struct switch_row { const char *key; bool only; } switch_row;
-
-static const switch_row switches[] = {
+static const fixed_switch switches[] = {
   { "norm_topk_prob", true },
   { "attention_bias", false },
 };
 
-static const choice_row quantization_choices[] = {
+static const fixed_size fixed_sizes[] = {
+  { "num_key_value_heads", 1 },
+};
+
+const config_source config_in_json = {
+  .keys = {
+    .layers = "num_hidden_layers", .heads = "num_attention_heads", .head_dim = "head_dim",
+    .rope_dim = "qk_rope_head_dim", .o_groups = "o_groups", .index_dim = "index_head_dim",
+    .experts = "n_routed_experts", .top_k = "num_experts_per_tok", .shared_experts = "n_shared_experts",
+    .hash_layers = "num_hash_layers"
+  },
+  .sizes = TABLE(sizes), .index_sizes = TABLE(index_sizes),
+  .numbers = TABLE(numbers), .compress_numbers = TABLE(compress_numbers), .yarn = TABLE(yarn_numbers),
+  .fixed_sizes = TABLE(fixed_sizes), .fixed_switches = TABLE(switches), .fixed_texts = TABLE(texts)
+};
+
+static const fixed_text quantization_texts[] = {
   { "quant_method", "fp8" },
   { "fmt", "e4m3" },
   { "scale_fmt", "ue8m0" },
+};
+
+static const number_row sampling_numbers[] = {
+  NUMBER("temperature", sampling.temperature, 0, 1000),
+  NUMBER("top_p", sampling.top_p, 0, 1),
+  NUMBER("min_p", sampling.min_p, 0, 1),
+  NUMBER("repetition_penalty", sampling.repetition_penalty, 1e-6, 1e6),
 };
 
 /* transformers' words for the kinds of layers, and where it states their ratios. */
@@ -113,24 +118,24 @@ static const json_t *stated (const json_t *object, const char *key) {
   return json_is_null(value) ? NULL : value;
 }
 
-static ms_status read_sizes (const char *path, const json_t *object, const size_row *rows, size_t count,
-                             void *out, ms_error *err) {
-  for (size_t i = 0; i < count; i++)
-    TRY(json_get_size(path, object, rows[i].key, rows[i].low, rows[i].high,
-                      (size_t *)(void *)((char *)out + rows[i].offset), err));
+static ms_status read_sizes (const char *path, const json_t *object, size_table table, model_config *config,
+                             ms_error *err) {
+  for (const size_row *row = table.rows; row < table.rows + table.count; row++)
+    TRY(json_get_size(path, object, row->key, row->low, row->high,
+                      (size_t *)(void *)((char *)config + row->offset), err));
   return MS_OK;
 }
 
-static ms_status read_numbers (const char *path, const json_t *object, const number_row *rows, size_t count,
-                               void *out, ms_error *err) {
-  for (size_t i = 0; i < count; i++)
-    TRY(json_get_number(path, object, rows[i].key, rows[i].low, rows[i].high,
-                        (double *)(void *)((char *)out + rows[i].offset), err));
+static ms_status read_numbers (const char *path, const json_t *object, number_table table, model_config *config,
+                               ms_error *err) {
+  for (const number_row *row = table.rows; row < table.rows + table.count; row++)
+    TRY(json_get_number(path, object, row->key, row->low, row->high,
+                        (double *)(void *)((char *)config + row->offset), err));
   return MS_OK;
 }
 
-static ms_status check_choices (const char *path, const json_t *object, const choice_row *rows, size_t count,
-                                ms_error *err) {
+static ms_status check_texts (const char *path, const json_t *object, const fixed_text *rows, size_t count,
+                              ms_error *err) {
   const char *value;
   for (size_t i = 0; i < count; i++) {
     if (stated(object, rows[i].key) == NULL) continue;
@@ -158,6 +163,17 @@ static ms_status check_switches (const char *path, const json_t *object, ms_erro
     if (value != switches[i].only)
       return fail(err, MS_EUNSUPPORTED, "%s: %s is %s, only %s is computed", path, switches[i].key,
                   value ? "true" : "false", switches[i].only ? "true" : "false");
+  }
+  return MS_OK;
+}
+
+static ms_status check_sizes (const char *path, const json_t *object, ms_error *err) {
+  size_t value;
+  for (size_t i = 0; i < ROWS(fixed_sizes); i++) {
+    TRY(json_get_size(path, object, fixed_sizes[i].key, 1, COUNT_LIMIT, &value, err));
+    if (value != fixed_sizes[i].only)
+      return fail(err, MS_EUNSUPPORTED, "%s: %s is %zu, only %zu is computed", path, fixed_sizes[i].key, value,
+                  fixed_sizes[i].only);
   }
   return MS_OK;
 }
@@ -254,7 +270,7 @@ static ms_status read_rope (const char *path, const json_t *root, model_config *
   const char *type;
   TRY(get_object(path, root, "rope_scaling", &scaling, err));
   if (config->compresses) {
-    TRY(read_numbers(path, root, compress_numbers, ROWS(compress_numbers), config, err));
+    TRY(read_numbers(path, root, config_in_json.compress_numbers, config, err));
     if (scaling == NULL)
       return fail(err, MS_EFORMAT, "%s: rope_scaling is missing, which layers with compress_ratios need", path);
   }
@@ -262,7 +278,7 @@ static ms_status read_rope (const char *path, const json_t *root, model_config *
   TRY(json_get_string(path, scaling, stated(scaling, "type") == NULL ? "rope_type" : "type", &type, err));
   if (strcmp(type, "yarn") != 0)
     return fail(err, MS_EUNSUPPORTED, "%s: rope_scaling type is '%.64s', only 'yarn' is computed", path, type);
-  TRY(read_numbers(path, scaling, yarn_numbers, ROWS(yarn_numbers), &config->yarn, err));
+  TRY(read_numbers(path, scaling, config_in_json.yarn, config, err));
   if (config->yarn.beta_fast <= config->yarn.beta_slow)
     return fail(err, MS_EFORMAT, "%s: rope_scaling beta_fast is %g, it must be above beta_slow, %g", path,
                 config->yarn.beta_fast, config->yarn.beta_slow);
@@ -273,7 +289,7 @@ static ms_status read_quantization (const char *path, const json_t *root, model_
   const json_t *quantization;
   TRY(get_object(path, root, "quantization_config", &quantization, err));
   if (quantization == NULL) return MS_OK;
-  TRY(check_choices(path, quantization, quantization_choices, ROWS(quantization_choices), err));
+  TRY(check_texts(path, quantization, quantization_texts, ROWS(quantization_texts), err));
   const json_t *block = stated(quantization, "weight_block_size");
   if (block == NULL) return MS_OK;
   for (size_t i = 0; i < 2; i++) {
@@ -314,15 +330,12 @@ static ms_status read_ends (const char *path, const json_t *root, model_config *
 /* {== Files ====================================================================================== */
 
 static ms_status read_config (const char *path, const json_t *root, model_config *config, ms_error *err) {
-  size_t kv_heads;
   TRY(check_architecture(path, root, config, err));
-  TRY(check_choices(path, root, choices, ROWS(choices), err));
+  TRY(check_texts(path, root, texts, ROWS(texts), err));
   TRY(check_switches(path, root, err));
-  TRY(read_sizes(path, root, sizes, ROWS(sizes), config, err));
-  TRY(json_get_size(path, root, "num_key_value_heads", 1, COUNT_LIMIT, &kv_heads, err));
-  if (kv_heads != 1)
-    return fail(err, MS_EUNSUPPORTED, "%s: num_key_value_heads is %zu, only 1 is computed", path, kv_heads);
-  TRY(read_numbers(path, root, numbers, ROWS(numbers), config, err));
+  TRY(read_sizes(path, root, config_in_json.sizes, config, err));
+  TRY(check_sizes(path, root, err));
+  TRY(read_numbers(path, root, config_in_json.numbers, config, err));
   if (stated(root, "swiglu_limit") != NULL)
     TRY(json_get_number(path, root, "swiglu_limit", 0, 1e6, &config->swiglu_limit, err));
   if (stated(root, "num_nextn_predict_layers") != NULL)
@@ -330,7 +343,7 @@ static ms_status read_config (const char *path, const json_t *root, model_config
   TRY(read_switch(path, root, "tie_word_embeddings", &config->tied_head, err));
   TRY(read_layers(path, root, config, err));
   model_config_count_ratios(config);
-  if (config->indexes) TRY(read_sizes(path, root, index_sizes, ROWS(index_sizes), config, err));
+  if (config->indexes) TRY(read_sizes(path, root, config_in_json.index_sizes, config, err));
   TRY(read_rope(path, root, config, err));
   TRY(read_quantization(path, root, config, err));
   TRY(read_ends(path, root, config, err));
@@ -343,7 +356,7 @@ static ms_status read_generation (const char *path, const json_t *root, model_co
   TRY(read_switch(path, root, "do_sample", &sampling->sample, err));
   for (size_t i = 0; i < ROWS(sampling_numbers); i++)
     if (stated(root, sampling_numbers[i].key) != NULL)
-      TRY(read_numbers(path, root, &sampling_numbers[i], 1, sampling, err));
+      TRY(read_numbers(path, root, (number_table){ &sampling_numbers[i], 1 }, config, err));
   if (stated(root, "top_k") != NULL)
     TRY(json_get_size(path, root, "top_k", 0, VOCABULARY_LIMIT, &sampling->top_k, err));
   return read_ends(path, root, config, err);
@@ -371,7 +384,7 @@ static ms_status read_file (const char *folder, const char *name, read_root *rea
 }
 
 ms_status model_config_read_folder (const char *folder, model_config *config, ms_error *err) {
-  model_config_begin(config, &keys);
+  model_config_begin(config, &config_in_json.keys);
   ms_status status = read_file(folder, "config.json", read_config, config, err);
   if (status == MS_OK) {
     status = read_file(folder, "generation_config.json", read_generation, config, err);

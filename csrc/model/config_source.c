@@ -5,6 +5,18 @@
 
 #include "../base/memory.h"
 
+size_t model_config_size (const model_config *config, const size_row *row) {
+  size_t value;
+  memcpy(&value, (const char *)config + row->offset, sizeof value);
+  return value;
+}
+
+double model_config_number (const model_config *config, const number_row *row) {
+  double value;
+  memcpy(&value, (const char *)config + row->offset, sizeof value);
+  return value;
+}
+
 void model_config_begin (model_config *config, const config_keys *keys) {
   memset(config, 0, sizeof *config);
   config->keys = keys;

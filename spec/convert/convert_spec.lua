@@ -48,6 +48,16 @@ describe("without options", function()
     end
   end)
 
+  it("a GGUF file states every key with the type that llama.cpp asks for", function()
+    local config = model.config("tinystage")
+    local bytes = support.read_file(converted("spec/oracle/tinystage", ".gguf"))
+    local ratios = { "array", { "i32", config.compress_ratios } }      -- as many as there are blocks
+    for _, key in ipairs(model.keys(config, { tokenizer = false, without = { ["general.name"] = true },
+      with = { ["deepseek4.attention.compress_ratios"] = ratios } })) do
+      assert.truthy(bytes:find(gguf.pair(key[1], key[2], key[3]), 1, true), key[1])
+    end
+  end)
+
   it("FP4 experts come back from MXFP4 bit for bit, FP8 as the BF16 of the same numbers, all else as it was", function()
     local official, expected = support.oracle("tiny/model.safetensors"), {}
     for _, entry in ipairs(model.entries("tiny")) do expected[entry.name] = entry end
