@@ -1,4 +1,7 @@
-/* Counted, aligned allocation. A block is preceded by one cache line that holds its size and its owners. */
+/*
+** Counted, aligned allocation: | up to 63 bytes | header | block, from a cache line on |. Aligned here and not by
+** aligned_alloc, whose blocks glibc before 2.38 hardly ever reuses (its bug 14581).
+*/
 #include "memory.h"
 
 #include <stdatomic.h>
@@ -11,11 +14,7 @@
 
 enum { LINE = 64 };
 
-static void *system_allocate (size_t bytes) {
-  return aligned_alloc(LINE, bytes);      /* bytes is a multiple of LINE */
-}
-
-memory_system memory_table = { system_allocate, free };
+memory_system memory_table = { malloc, free };
 
 /* One count for the process: a leak is a leak whichever engine made it. */
 static atomic_size_t live;
@@ -24,24 +23,27 @@ size_t ms_memory_live (void) {
   return atomic_load(&live);
 }
 
-typedef struct header { size_t bytes; atomic_size_t owners; } header;
+typedef struct header { size_t bytes; atomic_size_t owners; void *whole; } header;   /* whole: as the system gave it */
 
 static header *header_of (void *block) {
-  return (header *)(void *)((char *)block - LINE);
+  return (header *)block - 1;
 }
 
 void *memory_new (size_t count, size_t size) {
   size_t bytes, whole;
-  if (!checked_mul(count, size, &bytes) || !checked_align(bytes, LINE, &whole)) return NULL;
-  if (!checked_add(whole, LINE, &whole)) return NULL;
+  if (!checked_mul(count, size, &bytes)) return NULL;
+  if (!checked_add(bytes, sizeof(header) + LINE - 1, &whole)) return NULL;
   char *base = memory_table.allocate(whole);
   if (base == NULL) return NULL;
-  memset(base, 0, whole);
-  header *h = (header *)(void *)base;
+  char *block = base + sizeof(header);
+  block += (LINE - (uintptr_t)block % LINE) % LINE;
+  memset(block, 0, bytes);
+  header *h = header_of(block);
   h->bytes = bytes;
+  h->whole = base;
   atomic_init(&h->owners, 1);
   atomic_fetch_add(&live, bytes);
-  return base + LINE;
+  return block;
 }
 
 void *memory_resize (void *block, size_t count, size_t size) {
@@ -58,7 +60,7 @@ void memory_free (void *block) {
   header *h = header_of(block);
   if (atomic_fetch_sub(&h->owners, 1) > 1) return;
   atomic_fetch_sub(&live, h->bytes);
-  memory_table.release(h);
+  memory_table.release(h->whole);
 }
 
 void *memory_share (void *block) {

@@ -9,7 +9,7 @@
 
 /* What the system gives: replaced only by specs, before any engine exists. */
 typedef struct memory_system {
-  void *(*allocate) (size_t bytes);       /* aligned to 64; NULL when there is no memory */
+  void *(*allocate) (size_t bytes);       /* aligned as by malloc; NULL when there is no memory */
   void (*release) (void *block);
 } memory_system;
 

@@ -275,10 +275,6 @@ static void *counted (void *block) {
   return block;
 }
 
-static void *hooked_allocate (size_t bytes) {
-  return is_allowed() ? counted(aligned_alloc(64, bytes)) : NULL;
-}
-
 static void *hooked_malloc (size_t bytes) {
   return is_allowed() ? counted(malloc(bytes)) : NULL;
 }
@@ -296,7 +292,7 @@ static int call_hooked (lua_State *L, size_t failing) {
   int base = lua_gettop(L);
   memset(&account, 0, sizeof account);
   account.failing = failing;
-  memory_table = (memory_system){ hooked_allocate, hooked_release };
+  memory_table = (memory_system){ hooked_malloc, hooked_release };
   json_set_alloc_funcs(hooked_malloc, hooked_release);
   int raised = lua_pcall(L, 0, LUA_MULTRET, 0);
   memory_table = before;
