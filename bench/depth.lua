@@ -5,7 +5,7 @@
 package.path = "./?.lua;./bench/?.lua;" .. package.path
 local internals = require("spec.support").internals()
 local moonseek, core = require "moonseek", require "moonseek.core"
-local median = require("measure").median
+local measure = require "measure"
 
 local path, pairs_wanted, period = arg[1], tonumber(arg[2]) or 40, tonumber(arg[3]) or 512
 local depths = { 1, 8192, 32768, 131072 }
@@ -34,10 +34,10 @@ local function step(session, seed)
   return after.prefill_ms - before.prefill_ms
 end
 
---- Sessions of `depths` tokens, all read or filled in; after a step of each, the bytes of work space, and all that is
--- held besides the sessions' pages: work space, page tables, token ids.
+--- Sessions of `depths` tokens, all read or filled in; after a step of each, the bytes of work space, what is held
+-- besides the sessions' pages (work space, page tables, token ids), and what the process takes besides them.
 local function sessions()
-  local list, scratch, own = {}, {}, {}
+  local list, scratch, held, taken = {}, {}, {}, {}
   local trunk = append(assert(engine:session { context = depths[#depths] + 4 * pairs_wanted }), period)
   assert(trunk:generate { max_tokens = 0 })
   for i, depth in ipairs(depths) do
@@ -51,32 +51,34 @@ local function sessions()
     end
     step(list[i], 1)
     local stats = engine:stats()
-    scratch[i], own[i] = stats.scratch_bytes, core.memory_live() - stats.session_bytes
+    scratch[i], held[i] = stats.scratch_bytes, core.memory_live() - stats.session_bytes
+    taken[i] = measure.own_memory() - stats.session_bytes
   end
-  return list, scratch, own
+  return list, scratch, held, taken
 end
 
-local list, scratch, own = sessions()
+local list, scratch, held, taken = sessions()
 local ratios, times = {}, {}
 for i = 1, #depths do ratios[i], times[i] = {}, {} end
 for turn = 1, pairs_wanted + 2 do       -- the first two copy shared pages and warm up
-  local taken = {}
+  local lasted = {}
   for k = 1, #depths do
     local i = (turn + k) % #depths + 1  -- no depth always comes behind the same one
-    taken[i] = step(list[i], turn)
+    lasted[i] = step(list[i], turn)
   end
   if turn > 2 then
     for i = 1, #depths do
-      ratios[i][#ratios[i] + 1], times[i][#times[i] + 1] = taken[1] / taken[i], taken[i]
+      ratios[i][#ratios[i] + 1], times[i][#times[i] + 1] = lasted[1] / lasted[i], lasted[i]
     end
   end
 end
 
 print(("moonseek %s, %s kernels, %d threads for one answer; %d turns; %d tokens read, the others filled in"):format(
   moonseek._VERSION, engine:info().kernels, engine:stats().answer_threads, pairs_wanted, period))
-print "| tokens | ms a token, median | speed against the first | session | work space | and all besides pages |"
-print "|---|---|---|---|---|---|"
+print "| tokens | ms a token, median | against the first | session | work space | held besides pages | of the process |"
+print "|---|---|---|---|---|---|---|"
 for i, depth in ipairs(depths) do
-  print(("| %d | %.2f | %.3f | %.1f MB | %.2f MiB | %.1f MiB |"):format(depth, median(times[i]), median(ratios[i]),
-    engine:memory { context = depth }.session / 1e6, scratch[i] / 2 ^ 20, own[i] / 2 ^ 20))
+  print(("| %d | %.2f | %.3f | %.1f MB | %.2f MiB | %.1f MiB | %.1f MiB |"):format(depth, measure.median(times[i]),
+    measure.median(ratios[i]), engine:memory { context = depth }.session / 1e6, scratch[i] / 2 ^ 20, held[i] / 2 ^ 20,
+    taken[i] / 2 ^ 20))
 end

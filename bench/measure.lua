@@ -8,6 +8,15 @@ function measure.median(list)
   return #sorted % 2 == 1 and sorted[middle + 1] or (sorted[middle] + sorted[middle + 1]) / 2
 end
 
+--- Bytes of memory that the process has of its own, mapped files apart; 0 where the system does not tell.
+function measure.own_memory()
+  local status = io.open "/proc/self/status"
+  if not status then return 0 end
+  local own = status:read("*a"):match("RssAnon:%s*(%d+) kB")
+  status:close()
+  return (tonumber(own) or 0) * 1024
+end
+
 --- Times of all stages, in milliseconds by name, and their order.
 function measure.stages(engine)
   local times, order = {}, {}

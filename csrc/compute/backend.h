@@ -51,10 +51,15 @@ typedef struct weight {
 } weight;
 
 /*
-** Rows of a session's memory: row i lies in pages[i / rows_per_page]. Rows are addressed by absolute
-** number, whatever was dropped: a page out of reach is NULL. Pages are buffers of the backend.
+** Rows of a session's memory, addressed by absolute number whatever was dropped: the table has the pages from page
+** `first_page` on. Pages are buffers of the backend.
 */
-typedef struct row_view { uint8_t *const *pages; size_t rows_per_page, row_bytes; } row_view;
+typedef struct row_view { uint8_t *const *pages; size_t first_page, rows_per_page, row_bytes; } row_view;
+
+/* The page in which a row within reach lies. */
+static inline uint8_t *row_view_page (const row_view *view, size_t row) {
+  return view->pages[row / view->rows_per_page - view->first_page];
+}
 
 /*
 ** A run of consecutive tokens of one session within a step, as one layer sees it. New rows are written

@@ -2,7 +2,7 @@
 ** Session memory as sequences of rows in shared pages.
 **
 **   sequence   pages[0] pages[1] ... pages[count - 1]
-**              page i holds rows i * rows_per_page .. ; NULL: out of reach of any later token
+**              pages[i] holds rows (first + i) * rows_per_page .. ; those before are out of reach of any later token
 **   page       counted by the sequences that hold it; written to only while its count is 1
 **
 ** A cache is written to by one thread at a time, and only while it has one owner. Pages may be shared with
@@ -48,14 +48,15 @@ static size_t page_bytes (const row_sequence *s) {
 }
 
 static void sequence_clear (page_heap *heap, row_sequence *s) {
-  for (size_t i = s->dropped; i < s->count; i++) page_release(heap, s->pages[i]);
+  for (size_t i = 0; i < s->count; i++) page_release(heap, s->pages[i]);
   memory_free(s->pages);
   memory_free(s->data);
 }
 
+/* By an eighth: a long table is then hardly larger than it must be, and still copied seldom. */
 ms_status model_sequence_grow (row_sequence *s, size_t count, ms_error *err) {
   if (count <= s->capacity) return MS_OK;
-  size_t capacity = s->capacity * 2 > count ? s->capacity * 2 : count;
+  size_t capacity = s->capacity + s->capacity / 8 > count ? s->capacity + s->capacity / 8 : count;
   page **pages = memory_resize(s->pages, capacity, sizeof *pages);
   if (pages == NULL) return fail_memory(err, capacity * sizeof *pages, "a session's page table");
   s->pages = pages;
@@ -96,8 +97,8 @@ static ms_status own_page (page_heap *heap, row_sequence *s, size_t i, ms_error 
 /* Rows [from, to) become writable. */
 static ms_status sequence_reserve (page_heap *heap, row_sequence *s, size_t from, size_t to, ms_error *err) {
   if (s->row_bytes == 0 || to <= from) return MS_OK;
-  size_t first = from / s->rows_per_page, end = blocks_of(to, s->rows_per_page);
-  for (size_t i = first; i < end; i++) {
+  size_t end = blocks_of(to, s->rows_per_page) - s->first;
+  for (size_t i = from / s->rows_per_page - s->first; i < end; i++) {
     if (i < s->count) TRY(own_page(heap, s, i, err));
     else TRY(add_page(heap, s, err));
   }
@@ -107,32 +108,33 @@ static ms_status sequence_reserve (page_heap *heap, row_sequence *s, size_t from
 /* Gives up the pages that hold only rows before `keep`. */
 static void sequence_drop (page_heap *heap, row_sequence *s, size_t keep) {
   if (s->row_bytes == 0) return;
-  size_t end = keep / s->rows_per_page;
-  for (; s->dropped < end && s->dropped < s->count; s->dropped++) {
-    page_release(heap, s->pages[s->dropped]);
-    s->pages[s->dropped] = NULL;
-    s->data[s->dropped] = NULL;
-  }
+  size_t gone = keep / s->rows_per_page - s->first;
+  if (gone == 0) return;
+  for (size_t i = 0; i < gone; i++) page_release(heap, s->pages[i]);
+  s->first += gone;
+  s->count -= gone;
+  memmove(s->pages, s->pages + gone, s->count * sizeof *s->pages);
+  memmove(s->data, s->data + gone, s->count * sizeof *s->data);
 }
 
 static ms_status sequence_share (const row_sequence *from, row_sequence *to, ms_error *err) {
   *to = *from;
   to->pages = NULL;
   to->data = NULL;
-  to->count = to->dropped = to->capacity = 0;
+  to->count = to->capacity = 0;
   TRY(model_sequence_grow(to, from->count, err));
   if (from->count != 0) {
     memcpy(to->pages, from->pages, from->count * sizeof *to->pages);
     memcpy(to->data, from->data, from->count * sizeof *to->data);
   }
   to->count = from->count;
-  to->dropped = from->dropped;
-  for (size_t i = to->dropped; i < to->count; i++) atomic_fetch_add(&to->pages[i]->references, 1);
+  for (size_t i = 0; i < to->count; i++) atomic_fetch_add(&to->pages[i]->references, 1);
   return MS_OK;
 }
 
 static row_view view_of (const row_sequence *s) {
-  return (row_view){ .pages = s->data, .rows_per_page = s->rows_per_page, .row_bytes = s->row_bytes };
+  return (row_view){ .pages = s->data, .first_page = s->first, .rows_per_page = s->rows_per_page,
+                     .row_bytes = s->row_bytes };
 }
 
 /* {== Layout ===================================================================================== */

@@ -68,7 +68,7 @@ static ms_status write_page (void *user, const image_page *at, ms_error *err) {
   image_output *out = user;
   backend *be = out->cache->heap->be;
   const row_sequence *s = &out->cache->layers[at->layer].rows[at->kind];
-  TRY(be->download(be, out->page, s->data[at->index], at->bytes, err));
+  TRY(be->download(be, out->page, s->data[at->index - s->first], at->bytes, err));
   if (at->kind != ROWS_INDEX || holds_floats(be, at->kind)) clear_out_of_reach(out->page, at);
   return out->sink(out->user, out->page, at->bytes, err);
 }
@@ -125,8 +125,8 @@ static ms_status adopt_page (void *user, const image_page *at, ms_error *err) {
   p->bytes = at->bytes;
   atomic_fetch_add(&in->cache->heap->bytes, at->bytes);
   p->data = (uint8_t *)(uintptr_t)in->image->view.data + in->offset;
-  s->pages[at->index] = p;
-  s->data[at->index] = p->data;
+  s->pages[s->count] = p;
+  s->data[s->count] = p->data;
   s->count++;
   in->offset += at->bytes;
   return MS_OK;
@@ -140,8 +140,8 @@ static ms_status shape_sequences (model_cache *cache, size_t position, ms_error 
       row_sequence *s = &cache->layers[i].rows[kind];
       if (s->row_bytes == 0) continue;
       row_span span = model_row_span(cache->m, &cache->m->layers[i], kind, position);
-      TRY(model_sequence_grow(s, span.end, err));
-      s->count = s->dropped = span.first;
+      TRY(model_sequence_grow(s, span.end - span.first, err));
+      s->first = span.first;
     }
   return MS_OK;
 }

@@ -14,10 +14,9 @@ typedef struct page {
 } page;
 
 typedef struct row_sequence {
-  page **pages;
+  page **pages;                        /* from page `first` on; those before are gone, and so is their place here */
   uint8_t **data;                      /* data[i] = pages[i]->data: what a row_view shows */
-  size_t count, capacity;
-  size_t dropped;                      /* pages before this one are gone */
+  size_t first, count, capacity;
   size_t rows_per_page, row_bytes;     /* row_bytes 0: the layer has no such rows */
 } row_sequence;
 

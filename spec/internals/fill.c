@@ -20,11 +20,10 @@ static void copy_rows (const row_view *view, size_t from, size_t to, size_t coun
   for (size_t row = 0, piece; row < count && view->row_bytes != 0; row += piece) {
     const size_t page = view->rows_per_page, source_row = (from + row) % page, row_of_page = (to + row) % page;
     const size_t left = page - (source_row > row_of_page ? source_row : row_of_page);
-    const uint8_t *source = view->pages[(from + row) / page];
     piece = count - row < left ? count - row : left;
-    if (source != NULL)
-      memcpy(view->pages[(to + row) / page] + row_of_page * view->row_bytes, source + source_row * view->row_bytes,
-             piece * view->row_bytes);
+    if ((from + row) / page >= view->first_page)
+      memcpy(row_view_page(view, to + row) + row_of_page * view->row_bytes,
+             row_view_page(view, from + row) + source_row * view->row_bytes, piece * view->row_bytes);
   }
 }
 

@@ -109,7 +109,7 @@ static int kv_round_trip (lua_State *L) {
   if (open_backend(L, 4, 5, &be, &err) != MS_OK) return push_failure(L, &err);
   size_t bytes = be->kv_row_bytes(be, head, rotated), rows = count / head;
   uint8_t *page = be->allocate(be, rows * bytes);
-  row_view view = { &page, rows, bytes };
+  row_view view = { &page, 0, rows, bytes };
   for (size_t row = 0; row < rows && page != NULL; row++) {
     cpu_kv_store(cpu_of(be), &view, row, (kv_layout){ head - rotated, rotated }, x + row * head);
     cpu_kv_load(cpu_of(be), &view, row, (kv_layout){ head - rotated, rotated }, x + row * head);
@@ -126,7 +126,7 @@ static ms_status index_scores (backend *be, float *keys, size_t count, float *qu
   size_t bytes = be->index_row_bytes(be, width), blocks = width / FP4_BLOCK;
   uint8_t *space = be->allocate(be, count * bytes + rows * (width + 8 * blocks));
   if (space == NULL) return fail_memory(err, count * bytes, "keys");
-  row_view view = { &space, count, bytes };
+  row_view view = { &space, 0, count, bytes };
   float *scales = (float *)(void *)(space + count * bytes);
   int32_t *sums = (int32_t *)(void *)(scales + rows * blocks);
   int8_t *codes = (int8_t *)(sums + rows * blocks);

@@ -163,7 +163,7 @@ static ms_status open_session (bench *b, sequence *memory, ms_error *err) {
   if (b->layer->ratio == 0) return MS_OK;
   TRY(open_memory(b, &memory[POOLED], b->tokens / main->ratio, kv_bytes, err));
   TRY(open_memory(b, &memory[RAW], b->tokens, 2 * main->lanes * main->width * sizeof(float), err));
-  row_view pooled = { memory[POOLED].pages, b->rows_per_page, kv_bytes };
+  row_view pooled = { memory[POOLED].pages, 0, b->rows_per_page, kv_bytes };
   for (size_t j = 0; j < b->row_count; j++)
     cpu_kv_store(cpu_of(b->be), &pooled, j, (kv_layout){ c->head_dim - c->rope_dim, c->rope_dim },
                  b->rows + j * c->head_dim);
@@ -173,11 +173,11 @@ static ms_status open_session (bench *b, sequence *memory, ms_error *err) {
   return open_memory(b, &memory[INDEX_RAW], b->tokens, 2 * keys->lanes * keys->width * sizeof(float), err);
 }
 
-/* Pages whose rows all lie before `oldest` are given up. */
+/* Pages whose rows all lie before `oldest` are given up: no part of the table, and nothing lies before it. */
 static row_view show (const bench *b, const sequence *s, size_t oldest) {
-  for (size_t p = 0; p < s->count; p++)
-    s->shown[p] = (p + 1) * b->rows_per_page <= oldest ? NULL : s->pages[p];
-  return (row_view){ s->shown, b->rows_per_page, s->row_bytes };
+  size_t first = oldest / b->rows_per_page < s->count ? oldest / b->rows_per_page : s->count;
+  for (size_t p = 0; p < s->count; p++) s->shown[p] = p < first ? NULL : s->pages[p];
+  return (row_view){ s->shown + first, first, b->rows_per_page, s->row_bytes };
 }
 
 static segment segment_of (const bench *b, const sequence *memory, size_t first, size_t position,
@@ -352,7 +352,7 @@ static void push_floats (lua_State *L, const float *data, size_t count, const ch
 static void push_sequence (lua_State *L, const bench *b, sequence_kind kind) {
   const sequence *s = &b->memory[0][kind];
   const model_config *c = &b->m->config;
-  row_view view = { s->pages, b->rows_per_page, s->row_bytes };
+  row_view view = { s->pages, 0, b->rows_per_page, s->row_bytes };
   size_t ratio = b->layer->ratio == 0 ? 1 : b->layer->ratio, head = c->head_dim, index = c->index_dim;
   size_t rows = kind == POOLED || kind == INDEX_ROWS ? b->tokens / ratio : b->tokens;
   size_t width = kind == WINDOW || kind == POOLED ? head

@@ -125,7 +125,7 @@ void cpu_kv_store (const cpu_backend *cpu, const row_view *view, size_t row, kv_
     memcpy(cpu_float_row(view, row), x, (layout.nope + layout.rotated) * sizeof *x);
     return;
   }
-  uint8_t *codes = view->pages[row / view->rows_per_page] + row % view->rows_per_page * view->row_bytes;
+  uint8_t *codes = row_view_page(view, row) + row % view->rows_per_page * view->row_bytes;
   uint8_t *scales = codes + layout.nope, *tail = scales + scale_bytes(layout.nope);
   memset(scales, 0, scale_bytes(layout.nope));
   for (size_t b = 0; b < layout.nope / FP8_BLOCK; b++)
@@ -141,7 +141,7 @@ void cpu_kv_load (const cpu_backend *cpu, const row_view *view, size_t row, kv_l
     memcpy(out, cpu_float_row(view, row), (layout.nope + layout.rotated) * sizeof *out);
     return;
   }
-  const uint8_t *codes = view->pages[row / view->rows_per_page] + row % view->rows_per_page * view->row_bytes;
+  const uint8_t *codes = row_view_page(view, row) + row % view->rows_per_page * view->row_bytes;
   const uint8_t *scales = codes + layout.nope;
   for (size_t b = 0; b < layout.nope / FP8_BLOCK; b++)
     cpu->kernels->decode_e4m3(codes + b * FP8_BLOCK, e8m0_decode(scales[b]), out + b * FP8_BLOCK, FP8_BLOCK);
@@ -163,7 +163,7 @@ enum { INDEX_STEP = 4, INDEX_STEP_BYTES = INDEX_GROUP * INDEX_STEP / 2 };
 
 static index_place place_of (const row_view *view, size_t row, size_t width) {
   size_t in_page = row % view->rows_per_page, in_group = in_page % INDEX_GROUP;
-  uint8_t *group = view->pages[row / view->rows_per_page] + (in_page - in_group) * view->row_bytes;
+  uint8_t *group = row_view_page(view, row) + (in_page - in_group) * view->row_bytes;
   return (index_place){ group + in_group * INDEX_STEP / 2, group + INDEX_GROUP * width / 2 + in_group };
 }
 

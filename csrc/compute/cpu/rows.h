@@ -24,8 +24,7 @@ token_run cpu_run_at (const segment_list *segments, size_t size, size_t i);
 
 /* A float32 row of a page: raw rows of every numerics, all rows of `exact`. */
 static inline float *cpu_float_row (const row_view *view, size_t row) {
-  return (float *)(void *)(view->pages[row / view->rows_per_page]
-                           + row % view->rows_per_page * view->row_bytes);
+  return (float *)(void *)(row_view_page(view, row) + row % view->rows_per_page * view->row_bytes);
 }
 
 /* How the values of a key/value row lie. */
