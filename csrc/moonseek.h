@@ -66,7 +66,7 @@ typedef struct ms_model_info {
   char architecture[32];                             /* "deepseek_v4" */
   size_t layers, width, heads, vocabulary, context;  /* context: tokens the model was made for */
   size_t experts, experts_per_token;
-  size_t tensors, ignored_tensors;                   /* ignored: MTP blocks and names the model has no use for */
+  size_t tensors, ignored_tensors;                   /* in the files; ignored: MTP blocks, names that nothing uses */
   uint64_t parameters, bytes;                        /* of the tensors in use; FP4 counts two a byte, scales none */
   size_t type_count;
   ms_type_count types[MS_TYPE_LIMIT];

@@ -131,7 +131,7 @@
 ---@field experts integer
 ---of them, chosen for each token
 ---@field experts_per_token integer
----in its files
+---in its files; one that holds all experts of a layer counts once
 ---@field tensors integer
 ---of them, that no part of the model uses
 ---@field ignored_tensors integer

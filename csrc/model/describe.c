@@ -11,7 +11,14 @@
 
 _Static_assert((int)TENSOR_TYPE_COUNT <= MS_TYPE_LIMIT, "more types than ms_model_info has room for");
 
-static void count_type (ms_model_info *info, const stored_tensor *t) {
+/* A tensor that holds all experts is many here and one in its file; its views follow one another. */
+static bool is_further_view (const checkpoint *files, size_t i) {
+  if (i == 0) return false;
+  const stored_tensor *t = checkpoint_at(files, i), *before = checkpoint_at(files, i - 1);
+  return strcmp(t->stored_as, before->stored_as) == 0 && strcmp(t->file, before->file) == 0;
+}
+
+static void count_type (ms_model_info *info, const stored_tensor *t, bool is_further) {
   const char *name = tensor_types[t->type].name;
   size_t i = 0;
   while (i < info->type_count && strcmp(info->types[i].name, name) != 0) i++;
@@ -19,7 +26,7 @@ static void count_type (ms_model_info *info, const stored_tensor *t) {
     snprintf(info->types[i].name, sizeof info->types[i].name, "%s", name);
     info->type_count++;
   }
-  info->types[i].tensors++;
+  info->types[i].tensors += !is_further;
   info->types[i].bytes += t->bytes;
 }
 
@@ -42,11 +49,12 @@ void model_describe (const model *m, ms_model_info *info) {
   info->context = c->context;
   info->experts = c->experts;
   info->experts_per_token = c->top_k;
-  info->tensors = checkpoint_count(m->files);
   for (size_t i = 0; i < checkpoint_count(m->files); i++) {
     const stored_tensor *t = checkpoint_at(m->files, i);
-    count_type(info, t);
-    info->ignored_tensors += !m->used[i];
+    const bool is_further = is_further_view(m->files, i);
+    count_type(info, t, is_further);
+    info->tensors += !is_further;
+    info->ignored_tensors += !is_further && !m->used[i];
     if (!m->used[i]) continue;
     info->parameters += parameters_of(t);
     info->bytes += t->bytes;

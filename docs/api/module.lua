@@ -123,7 +123,7 @@ return {
       { "context", "integer", "tokens the model was made for" },
       { "experts", "integer", "in a layer" },
       { "experts_per_token", "integer", "of them, chosen for each token" },
-      { "tensors", "integer", "in its files" },
+      { "tensors", "integer", "in its files; one that holds all experts of a layer counts once" },
       { "ignored_tensors", "integer", "of them, that no part of the model uses" },
       { "parameters", "integer", "numbers in the tensors that are used; scales do not count" },
       { "bytes", "integer", "of these tensors" },

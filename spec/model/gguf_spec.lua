@@ -138,6 +138,15 @@ describe("a GGUF model", function()
     assert.is_true(info.types.BF16.tensors > 0 and info.types.I32.tensors == 2)
   end)
 
+  it("has as many tensors as its file, whatever they hold: one for all experts of a layer counts once", function()
+    local list = model.tensors(model.entries("tinystage"))
+    list[#list + 1] = { name = "blk.9.ffn_up_exps.weight", type = "F32", shape = { 3, 2, 2 }, bytes = ("x"):rep(48) }
+    local path = tinystage(function(tensors) tensors[#tensors + 1] = list[#list] end)
+    local info, of_types = assert(moonseek.probe(path)), 0
+    for _, type in pairs(info.types) do of_types = of_types + type.tensors end
+    assert.same({ #list, #list, 1 }, { info.tensors, of_types, info.ignored_tensors })
+  end)
+
   it("counts the tensors of every type, however many types there are", function()
     local count = 0
     for _ in pairs(gguf.blocks) do count = count + 1 end
