@@ -1,23 +1,16 @@
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
+local place = require "spec.place"
 local files = require "spec.format.files"
 local gguf = require "spec.format.gguf_file"
 local internals = support.internals()
-local live = require("moonseek.core").memory_live
+local put = place.put
 
-local folder, descriptors, memory
-
---- Writes a file into the spec's folder and returns its path.
-local function put(name, bytes)
-  local path = folder .. "/" .. name
-  support.write_file(path, bytes)
-  return path
-end
+local folder
 
 local function refuses(path, code, part)
-  local tensors, message, got = internals.checkpoint_open(path)
-  assert.is_nil(tensors)
-  assert.equal(code, got, message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
+  refusals.check(path:sub(1, 60), code, part, internals.checkpoint_open(path))     -- messages cut longer ones
 end
 
 local function same_tensors(expected, got)
@@ -33,16 +26,8 @@ end
 local function tensor(name, type, shape, bytes) return { name = name, type = type, shape = shape, bytes = bytes } end
 
 describe("checkpoint", function()
-  before_each(function()
-    folder = support.temporary_folder()
-    support.collect() -- what other specs left behind
-    descriptors, memory = internals.descriptors(), live()
-  end)
-  after_each(function()
-    support.remove(folder)
-    assert.equal(descriptors, internals.descriptors(), "a descriptor stayed open")
-    assert.equal(memory, live(), "memory stayed allocated")
-  end)
+  before_each(function() folder = place.begin() end)
+  after_each(place.finish)
 
   describe("opened", function()
     for _, name in ipairs { "tinystage", "tiny" } do
@@ -413,20 +398,7 @@ describe("checkpoint", function()
   end)
 
   describe("under faults", function()
-    --- Lets the n-th call fail, n = 1, 2, ..., until there is none; then it was made at least `least` times.
-    local function sweep(fail, least, codes)
-      for n = 1, 100000 do
-        local reached, count, message, code = fail(n, function() return internals.checkpoint_open(folder) end)
-        assert.equal(memory, live())
-        assert.equal(descriptors, internals.descriptors())
-        if count then assert.equal(7, count) else assert.truthy(codes[code], ("call %d: %s"):format(n, message)) end
-        if not reached then
-          assert.is_true(n > least, ("only %d calls were seen"):format(n))
-          return
-        end
-      end
-      error("the sweep did not end")
-    end
+    local function open() return internals.checkpoint_open(folder) end
 
     before_each(function()
       put("one", files.encode { tensor("model.norm.weight", "F32", { 2 }, "12345678"),
@@ -439,11 +411,12 @@ describe("checkpoint", function()
 
     it("survives the failure of any allocation", function()
       -- where jansson runs out of memory it may blame the text instead
-      sweep(internals.fail_allocation, 100, { ENOMEM = true, EFORMAT = true })
+      faults.each(internals.fail_allocation, open,
+        { least = 100, codes = { ENOMEM = true, EFORMAT = true }, sound = 7 })
     end)
 
     it("G19: survives the failure of any call on its files", function()
-      sweep(internals.fail_file, 8, { EIO = true, ENOMEM = true })
+      faults.each(internals.fail_file, open, { least = 8, codes = { EIO = true, ENOMEM = true }, sound = 7 })
     end)
   end)
 

@@ -1,21 +1,17 @@
 --- A GGUF model in several files, and GGUF files as checkpoints: which path opens them, and what is refused.
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
+local place = require "spec.place"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
 local internals = support.internals()
+local put = place.put
 local moonseek = require "moonseek"
-local live = require("moonseek.core").memory_live
 
 local tensors = model.tensors(model.entries("tinystage"))
 local keys = model.keys(model.config("tinystage"))
-local folder, descriptors, memory
-
---- Writes a file into the spec's folder and returns its path.
-local function put(name, bytes)
-  local path = folder .. "/" .. name
-  support.write_file(path, bytes)
-  return path
-end
+local folder
 
 local function name(number, count) return gguf.part_name("tiny", number, count) end
 
@@ -30,10 +26,7 @@ local function split(count, change)
 end
 
 local function refuses(path, code, part)
-  local count, message, got = internals.checkpoint_open(path)
-  assert.is_nil(count)
-  assert.equal(code, got, message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
+  refusals.check(path:match("^.*/"), code, part, internals.checkpoint_open(path))      -- whichever part it is
 end
 
 --- A part with these split keys (nil: left out) and two tensors of 4 bytes.
@@ -50,16 +43,8 @@ local function part(number, count, total, stem, more)
 end
 
 describe("a GGUF checkpoint", function()
-  before_each(function()
-    folder = support.temporary_folder()
-    support.collect() -- what other specs left behind
-    descriptors, memory = internals.descriptors(), live()
-  end)
-  after_each(function()
-    support.remove(folder)
-    assert.equal(descriptors, internals.descriptors(), "a descriptor stayed open")
-    assert.equal(memory, live(), "memory stayed allocated")
-  end)
+  before_each(function() folder = place.begin() end)
+  after_each(place.finish)
 
   describe("in parts", function()
     it("has the tensors of all, whichever of them is named, mapped and read", function()
@@ -215,19 +200,7 @@ describe("a GGUF checkpoint", function()
   it("survives the failure of any allocation", function()
     put(name(1, 2), part(0, 2, 4, "x"))
     put(name(2, 2), part(1, 2, 4, "y"))
-    local path, before = folder .. "/" .. name(1, 2), live()
-    for n = 1, 1000 do
-      local reached, count, message, code = internals.fail_allocation(n, function()
-        return internals.checkpoint_open(path)
-      end)
-      assert.equal(before, live())
-      if not reached then
-        assert.is_true(n > 10, "too few allocations were seen")
-        return
-      end
-      assert.is_nil(count)
-      assert.equal("ENOMEM", code, message)
-    end
-    error("the sweep did not end")
+    faults.each(internals.fail_allocation, function() return internals.checkpoint_open(folder .. "/" .. name(1, 2)) end,
+      { least = 10, codes = { ENOMEM = true } })
   end)
 end)

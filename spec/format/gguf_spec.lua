@@ -1,5 +1,7 @@
 --- The GGUF container: what a header says, and every way in which it can be wrong (specs/reliability.md 2.1).
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
 local files = require "spec.format.files"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
@@ -8,19 +10,10 @@ local internals = support.internals()
 local header, pair, info, wrap, u32, u64 = gguf.header, gguf.pair, gguf.info, gguf.wrap, gguf.u32, gguf.u64
 
 local function refuses(bytes, code, part)
-  local tensors, message, got = internals.gguf_parse(bytes)
-  assert.is_nil(tensors)
-  assert.equal(code, got, message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
-  assert.truthy(message:find("memory", 1, true) == 1, "names no file: " .. message)
+  refusals.check("memory: ", code, part, internals.gguf_parse(bytes))
 end
 
---- An `it` for every row { sentence, bytes, part of the message [, code] }.
-local function refused(rows)
-  for _, row in ipairs(rows) do
-    it(row[1], function() refuses(row[2], row[4] or "EFORMAT", row[3]) end)
-  end
-end
+local refused = refusals.rows(it, refuses)
 
 local one = info("a", { 4 }, "F32", 0)                       -- a sound tensor of 16 bytes
 local data = ("d"):rep(16)
@@ -381,19 +374,7 @@ describe("gguf_parse", function()
       tensors[i] = { name = "tensor." .. i, type = "F32", shape = { 4 }, bytes = data }
     end
     local bytes = gguf.encode(keys, tensors)
-    local live = require("moonseek.core").memory_live
-    local before = live()
-    for n = 1, 1000 do
-      local reached, count, message, code = internals.fail_allocation(n,
-        function() return internals.gguf_count(bytes) end)
-      assert.equal(before, live())
-      if not reached then
-        assert.is_true(n > 10, "too few allocations were seen")
-        return
-      end
-      assert.is_nil(count)
-      assert.equal("ENOMEM", code, message)
-    end
-    error("the sweep did not end")
+    faults.each(internals.fail_allocation, function() return internals.gguf_count(bytes) end,
+      { least = 10, codes = { ENOMEM = true } })
   end)
 end)

@@ -1,23 +1,16 @@
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
 local files = require "spec.format.files"
 local internals = support.internals()
 
 local wrap, entry = files.wrap, files.entry
 
 local function refuses(bytes, code, part)
-  local tensors, message, got = internals.safetensors_parse(bytes)
-  assert.is_nil(tensors)
-  assert.equal(code, got, message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
-  assert.truthy(message:find("memory", 1, true) == 1, "names no file: " .. message)
+  refusals.check("memory: ", code, part, internals.safetensors_parse(bytes))
 end
 
---- An `it` for every row { sentence, bytes, part of the message [, code] }.
-local function refused(rows)
-  for _, row in ipairs(rows) do
-    it(row[1], function() refuses(row[2], row[4] or "EFORMAT", row[3]) end)
-  end
-end
+local refused = refusals.rows(it, refuses)
 
 local one = entry("a", "U8", { 4 }, 0, 4)          -- a sound tensor of four bytes
 local function tensor(text, data) return wrap('{"a":' .. text .. "}", data or "abcd") end
@@ -323,19 +316,8 @@ describe("safetensors_parse", function()
     local bytes = "{" .. '"__metadata__":{"format":"pt"}'
     for i = 1, 70 do bytes = bytes .. "," .. entry("tensor." .. i, "U8", { 1 }, i - 1, i) end
     bytes = wrap(bytes .. "}", ("x"):rep(70))
-    local live = require("moonseek.core").memory_live
-    local before = live()
-    for n = 1, 100000 do
-      local reached, count, message, code =
-        internals.fail_allocation(n, function() return internals.safetensors_count(bytes) end)
-      assert.equal(before, live())
-      if not reached then
-        assert.is_true(n > 100, "too few allocations were seen")
-        return
-      end
-      -- where jansson runs out of memory it may blame the text instead
-      if count then assert.equal(70, count) else assert.truthy(code == "ENOMEM" or code == "EFORMAT", message) end
-    end
-    error("the sweep did not end")
+    -- where jansson runs out of memory it may blame the text instead
+    faults.each(internals.fail_allocation, function() return internals.safetensors_count(bytes) end,
+      { least = 100, codes = { ENOMEM = true, EFORMAT = true }, sound = 70 })
   end)
 end)

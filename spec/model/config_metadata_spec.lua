@@ -1,9 +1,11 @@
 --- The configuration that a GGUF file's key/values state (specs/formats.md 3.1), and what is wrong with others.
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
+local place = require "spec.place"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
 local internals = support.internals()
-local live = require("moonseek.core").memory_live
 
 local config = model.config("tinystage")
 local prefix = "deepseek4."
@@ -17,11 +19,7 @@ local function read(options, tensors)
 end
 
 local function refuses(options, code, part, tensors)
-  local read_config, message, got = read(options, tensors)
-  assert.is_nil(read_config)
-  assert.equal(code, got, message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
-  assert.truthy(message:find(folder .. "/x.gguf: ", 1, true) == 1, "names no file: " .. message)
+  refusals.check(folder .. "/x.gguf: ", code, part, read(options, tensors))
 end
 
 local function with(key, kind, value) return { with = { [prefix .. key] = { kind, value } } } end
@@ -35,16 +33,8 @@ local function block(layer, name)
 end
 
 describe("the configuration of a GGUF file", function()
-  local memory
-  before_each(function()
-    folder = support.temporary_folder()
-    support.collect() -- what other specs left behind
-    memory = live()
-  end)
-  after_each(function()
-    support.remove(folder)
-    assert.equal(memory, live(), "memory stayed allocated")
-  end)
+  before_each(function() folder = place.begin() end)
+  after_each(place.finish)
 
   it("is that of config.json, but for FP8 tiles and sampling", function()
     local expected, got = assert(internals.config("spec/oracle/tinystage")), assert(read())
@@ -220,17 +210,7 @@ describe("the configuration of a GGUF file", function()
   it("survives the failure of any allocation", function()
     local path = folder .. "/x.gguf"
     support.write_file(path, gguf.encode(model.keys(config), {}))
-    for n = 1, 1000 do
-      local reached, got, message, code = internals.fail_allocation(n, function()
-        return internals.checkpoint_config(path)
-      end)
-      if not reached then
-        assert.is_true(n > 5, "too few allocations were seen")
-        return
-      end
-      assert.is_nil(got)
-      assert.equal("ENOMEM", code, message)
-    end
-    error("the sweep did not end")
+    faults.each(internals.fail_allocation, function() return internals.checkpoint_config(path) end,
+      { least = 5, codes = { ENOMEM = true } })
   end)
 end)

@@ -1,6 +1,8 @@
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
+local place = require "spec.place"
 local internals = support.internals()
-local live = require("moonseek.core").memory_live
 
 local tinystage = support.read_file("spec/oracle/tinystage/config.json")
 local folder
@@ -24,11 +26,7 @@ local function read(text, generation)
 end
 
 local function refuses(text, code, part, generation)
-  local config, message, got = read(text, generation)
-  assert.is_nil(config)
-  assert.equal(code, got, message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
-  assert.truthy(message:find(folder, 1, true) == 1, "names no file: " .. message)
+  refusals.check(folder, code, part, read(text, generation))
 end
 
 --- config.json of the published models (specs/architecture.md 1).
@@ -57,16 +55,8 @@ local pro = { vocab_size = 129280, hidden_size = 7168, num_hidden_layers = 61, n
   compress_ratios = "[" .. table.concat(pro_ratios, ",") .. ",0]" }
 
 describe("config", function()
-  local memory
-  before_each(function()
-    folder = support.temporary_folder()
-    support.collect() -- what other specs left behind
-    memory = live()
-  end)
-  after_each(function()
-    support.remove(folder)
-    assert.equal(memory, live(), "memory stayed allocated")
-  end)
+  before_each(function() folder = place.begin() end)
+  after_each(place.finish)
 
   it("reads every size of tinystage", function()
     assert.same({
@@ -350,18 +340,11 @@ describe("config", function()
     support.write_file(folder .. "/config.json", tinystage)
     support.write_file(folder .. "/generation_config.json", '{"temperature":0.5}')
     local sound = assert(internals.config(folder))
+    -- where jansson runs out of memory it may lose a letter and blame the text for it
     local codes = { ENOMEM = true, EIO = true, EFORMAT = true, EUNSUPPORTED = true }
     for _, fail in ipairs { "fail_allocation", "fail_file" } do
-      for n = 1, 100000 do
-        local reached, config, message, code = internals[fail](n, function() return internals.config(folder) end)
-        assert.equal(memory, live())
-        if not reached then
-          assert.is_true(n > 5)
-          break
-        end
-        -- where jansson runs out of memory it may lose a letter and blame the text for it
-        if config then assert.same(sound, config, n) else assert.truthy(codes[code], message) end
-      end
+      faults.each(internals[fail], function() return internals.config(folder) end,
+        { least = 5, codes = codes, sound = sound })
     end
   end)
 end)

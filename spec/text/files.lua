@@ -2,6 +2,7 @@
 local assert = require "luassert"
 local core = require "moonseek.core"
 local support = require "spec.support"
+local refusals = require "spec.refusals"
 
 local files = {}
 
@@ -68,10 +69,7 @@ end
 --- Checks that a file of these bytes is refused with `code`, in words that name the file and hold `part`.
 function files.refuses(bytes, code, part)
   local tokenizer, message, got, path = files.open(bytes)
-  assert.is_nil(tokenizer)
-  assert.equal(code, got, message)
-  assert.equal(1, message:find(path, 1, true), "names no file: " .. message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
+  refusals.check(path, code, part, tokenizer, message, got)
 end
 
 --- Lines of spec/data/NAME as text, "number number ...".

@@ -2,6 +2,8 @@
 local core = require "moonseek.core"
 local json = require "moonseek.json"
 local support = require "spec.support"
+local faults = require "spec.faults"
+local refusals = require "spec.refusals"
 local files = require "spec.text.files"
 local gguf = require "spec.format.gguf_file"
 local model = require "spec.format.gguf_model"
@@ -62,10 +64,7 @@ end
 
 local function refuses(changes, code, part)
   local tokenizer, message, got, path = open(keys_with(changes))
-  assert.is_nil(tokenizer)
-  assert.equal(code, got, message)
-  assert.equal(1, message:find(path, 1, true), "names no file: " .. message)
-  assert.truthy(message:find(part, 1, true), ("'%s' does not say '%s'"):format(message, part))
+  refusals.check(path, code, part, tokenizer, message, got)
 end
 
 describe("the tokenizer of a GGUF file", function()
@@ -174,24 +173,10 @@ describe("the tokenizer of a GGUF file", function()
   end
 
   it("survives the failure of any allocation", function()
-    local path, live = os.tmpname(), core.memory_live
+    local path = os.tmpname()
     support.write_file(path, gguf.encode(keys_with(), {}))
-    support.collect()
-    local before = live()
-    for n = 1, 10000 do
-      local reached, tokenizer, message, code = internals.fail_allocation(n, function() return core.tokenizer(path) end)
-      if not reached then
-        assert.is_true(n > 100, "too few allocations were seen")
-        os.remove(path)
-        return
-      end
-      assert.is_nil(tokenizer, n)
-      assert.equal("ENOMEM", code, message)
-      if n % 100 == 0 then
-        support.collect()
-        assert.equal(before, live())
-      end
-    end
-    error("the sweep did not end")
+    faults.each(internals.fail_allocation, function() return core.tokenizer(path) end,
+      { least = 100, codes = { ENOMEM = true } })
+    os.remove(path)
   end)
 end)
