@@ -7,6 +7,7 @@
 void register_arrays_internals (lua_State *L);
 void register_format_internals (lua_State *L);
 void register_kernels_internals (lua_State *L);
+void register_pool_internals (lua_State *L);
 void register_stages_internals (lua_State *L);
 void register_model_internals (lua_State *L);
 void register_rows_internals (lua_State *L);      /* called by register_stages_internals */

@@ -12,6 +12,7 @@ int luaopen_moonseek_internals (lua_State *L) {
   register_arrays_internals(L);
   register_format_internals(L);
   register_kernels_internals(L);
+  register_pool_internals(L);
   register_stages_internals(L);
   register_model_internals(L);
   register_runtime_internals(L);
