@@ -223,8 +223,7 @@ static ms_status create_temporary (file_writer *w, ms_error *err) {
       status = fail(err, MS_EIO, "%s: cannot draw a name for it: %s", w->path, uv_strerror(code));
       break;
     }
-    snprintf(made, room, "%.*s%s%016llx", (int)folder, w->path, unfinished,
-             (unsigned long long)random);
+    snprintf(made, room, "%.*s%s%016llx", (int)folder, w->path, unfinished, (unsigned long long)random);
     w->descriptor = open_with(made, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW);
     if (w->descriptor < 0 && errno != EEXIST) status = fail_system(err, errno, w->path, "create");
   }

@@ -185,8 +185,8 @@ ms_status gguf_keys_make (const model *m, uint32_t file_type, key_list *keys, ms
   const metadata *source = checkpoint_metadata(m->files);
   const char *origin = checkpoint_origin(m->files);
   const fixed_size general[] = { { "general.file_type", file_type }, { "general.quantization_version", 2 },
-                                { GGUF_KEY("block_count"), m->config.layers },
-                                { GGUF_KEY("nextn_predict_layers"), 0 } };
+                                 { GGUF_KEY("block_count"), m->config.layers },
+                                 { GGUF_KEY("nextn_predict_layers"), 0 } };
   if (source != NULL) return copy_keys(source, general, ROWS(general), m->config.layers, keys, err);
   TRY(key_string(keys, "general.architecture", "deepseek4", err));
   for (size_t i = 0; i < 2; i++) TRY(key_u32(keys, general[i].key, (uint32_t)general[i].only, err));

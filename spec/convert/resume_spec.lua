@@ -148,7 +148,7 @@ describe("a conversion that is stopped", function()
     assert_whole()
   end)
 
-  it("replaces no file that takes the name right before the move", function()
+  it("F10: replaces no file that takes the name right before the move", function()
     local taken, done, message = internals.fail_file(1, convert, "taken")
     assert.same({ true, nil }, { taken, done })
     assert.truthy(message:find(target .. ": cannot replace: ", 1, true), message)
@@ -204,7 +204,7 @@ describe("a folder of safetensors", function()
 end)
 
 describe("what a killed process was writing beside the weights", function()
-  it("is not in the finished folder; what somebody else put there is", function()
+  it("F08: is not in the finished folder; what somebody else put there is", function()
     local path = folder .. "/out"
     local unfinished, other = "/.moonseek-0123456789abcdef", "/.moonseek-notes"
     assert(moonseek.convert { source = small, target = path, threads = 1, on_progress = function(phase)
