@@ -71,6 +71,7 @@ typedef struct segment {
   row_view window;                   /* key/value row of token t at row t */
   row_view pooled, raw;              /* compressed row j; raw [kv, gate] of token t at row t */
   row_view index_rows, index_raw;    /* the indexer's, alike */
+  size_t raw_from, index_raw_from;   /* raw rows of the step are stored from here on: no later token reaches others */
 } segment;
 
 typedef struct segment_list { const segment *items; size_t count; } segment_list;

@@ -3,6 +3,7 @@
 **
 **   sequence   pages[0] pages[1] ... pages[count - 1]
 **              pages[i] holds rows (first + i) * rows_per_page .. ; those before are out of reach of any later token
+**              NULL: rows that the step at hand does not store
 **   page       counted by the sequences that hold it; written to only while its count is 1
 **
 ** A cache is written to by one thread at a time, and only while it has one owner. Pages may be shared with
@@ -67,41 +68,32 @@ ms_status model_sequence_grow (row_sequence *s, size_t count, ms_error *err) {
   return MS_OK;
 }
 
-static ms_status add_page (page_heap *heap, row_sequence *s, ms_error *err) {
-  TRY(model_sequence_grow(s, s->count + 1, err));
-  page *p = page_new(heap, page_bytes(s));
-  if (p == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
-  s->pages[s->count] = p;
-  s->data[s->count] = p->data;
-  s->count++;
-  return MS_OK;
-}
-
-/* Page i becomes this sequence's own: a fork or a mark that shares it, or a file, keeps the old bytes. */
+/* Page i is there and this sequence's own: a fork or a mark that shares it, or a file, keeps the old bytes. */
 static ms_status own_page (page_heap *heap, row_sequence *s, size_t i, ms_error *err) {
-  page *shared = s->pages[i];
-  if (shared->image == NULL && atomic_load(&shared->references) == 1) return MS_OK;
-  page *copy = page_new(heap, page_bytes(s));
-  if (copy == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
-  ms_status status = heap->be->copy(heap->be, copy->data, shared->data, page_bytes(s), err);
+  page *before = s->pages[i];
+  if (before != NULL && before->image == NULL && atomic_load(&before->references) == 1) return MS_OK;
+  page *own = page_new(heap, page_bytes(s));
+  if (own == NULL) return fail_memory(err, page_bytes(s), "a session's rows");
+  ms_status status = before == NULL ? MS_OK : heap->be->copy(heap->be, own->data, before->data, page_bytes(s), err);
   if (status != MS_OK) {
-    page_release(heap, copy);
+    page_release(heap, own);
     return status;
   }
-  s->pages[i] = copy;
-  s->data[i] = copy->data;
-  page_release(heap, shared);
+  s->pages[i] = own;
+  s->data[i] = own->data;
+  page_release(heap, before);
   return MS_OK;
 }
 
-/* Rows [from, to) become writable. */
+/* The table reaches to row `to`, and rows [from, to) become writable. */
 static ms_status sequence_reserve (page_heap *heap, row_sequence *s, size_t from, size_t to, ms_error *err) {
-  if (s->row_bytes == 0 || to <= from) return MS_OK;
   size_t end = blocks_of(to, s->rows_per_page) - s->first;
-  for (size_t i = from / s->rows_per_page - s->first; i < end; i++) {
-    if (i < s->count) TRY(own_page(heap, s, i, err));
-    else TRY(add_page(heap, s, err));
+  TRY(model_sequence_grow(s, end, err));
+  for (; s->count < end; s->count++) {
+    s->pages[s->count] = NULL;
+    s->data[s->count] = NULL;
   }
+  for (size_t i = from / s->rows_per_page - s->first; i < end && from < to; i++) TRY(own_page(heap, s, i, err));
   return MS_OK;
 }
 
@@ -128,7 +120,8 @@ static ms_status sequence_share (const row_sequence *from, row_sequence *to, ms_
     memcpy(to->data, from->data, from->count * sizeof *to->data);
   }
   to->count = from->count;
-  for (size_t i = 0; i < to->count; i++) atomic_fetch_add(&to->pages[i]->references, 1);
+  for (size_t i = 0; i < to->count; i++)
+    if (to->pages[i] != NULL) atomic_fetch_add(&to->pages[i]->references, 1);
   return MS_OK;
 }
 
@@ -179,6 +172,17 @@ static size_t first_in_reach (const model *m, const model_layer *layer, row_kind
   size_t block = position / layer->ratio, back = kind == ROWS_INDEX_RAW ? layer->indexer.keys.lanes
                                                                        : layer->compressor.lanes;
   return block + 1 < back ? 0 : (block + 1 - back) * layer->ratio;
+}
+
+/*
+** The first row that a step over the tokens [position, end) stores. Its raw rows are at hand while it runs: what only
+** its own tokens can reach is not stored.
+*/
+static size_t first_stored (const model *m, const model_layer *layer, row_kind kind, size_t position, size_t end) {
+  size_t from = rows_after(layer, kind, position);
+  if (kind != ROWS_RAW && kind != ROWS_INDEX_RAW) return from;
+  size_t reach = first_in_reach(m, layer, kind, end);
+  return reach > from ? reach : from;
 }
 
 row_span model_row_span (const model *m, const model_layer *layer, row_kind kind, size_t position) {
@@ -280,8 +284,8 @@ ms_status model_cache_reserve (model_cache *cache, size_t count, ms_error *err) 
     for (row_kind kind = 0; kind < ROW_KINDS; kind++) {
       row_sequence *s = &cache->layers[i].rows[kind];
       if (s->row_bytes == 0) continue;
-      size_t from = rows_after(layer, kind, cache->position), to = rows_after(layer, kind, end);
-      TRY(sequence_reserve(cache->heap, s, from, to, err));
+      size_t from = first_stored(cache->m, layer, kind, cache->position, end);
+      TRY(sequence_reserve(cache->heap, s, from, rows_after(layer, kind, end), err));
     }
   }
   return MS_OK;
@@ -289,11 +293,15 @@ ms_status model_cache_reserve (model_cache *cache, size_t count, ms_error *err) 
 
 segment model_cache_segment (const model_cache *cache, size_t layer, size_t first, size_t count) {
   const row_sequence *rows = cache->layers[layer].rows;
+  const model_layer *of = &cache->m->layers[layer];
+  const size_t position = cache->position, end = position + count;
   return (segment){
-    .first = first, .count = count, .position = cache->position,
+    .first = first, .count = count, .position = position,
     .window = view_of(&rows[ROWS_WINDOW]),
     .pooled = view_of(&rows[ROWS_POOLED]), .raw = view_of(&rows[ROWS_RAW]),
-    .index_rows = view_of(&rows[ROWS_INDEX]), .index_raw = view_of(&rows[ROWS_INDEX_RAW])
+    .index_rows = view_of(&rows[ROWS_INDEX]), .index_raw = view_of(&rows[ROWS_INDEX_RAW]),
+    .raw_from = of->ratio == 0 ? 0 : first_stored(cache->m, of, ROWS_RAW, position, end),
+    .index_raw_from = of->has_indexer ? first_stored(cache->m, of, ROWS_INDEX_RAW, position, end) : 0
   };
 }
 

@@ -38,8 +38,8 @@ static void repeat_rows (const model *m, model_cache *cache, size_t period) {
     segment seen = model_cache_segment(cache, i, 0, PART);
     copy_rows(&seen.window, to - PART, to, PART);
     if (ratio == 0) continue;
-    copy_rows(&seen.raw, to - PART, to, PART);
-    copy_rows(&seen.index_raw, to - PART, to, PART);
+    copy_rows(&seen.raw, seen.raw_from - PART, seen.raw_from, to + PART - seen.raw_from);
+    copy_rows(&seen.index_raw, seen.index_raw_from - PART, seen.index_raw_from, to + PART - seen.index_raw_from);
     copy_rows(&seen.pooled, from / ratio, to / ratio, PART / ratio);
     copy_rows(&seen.index_rows, from / ratio, to / ratio, PART / ratio);
   }

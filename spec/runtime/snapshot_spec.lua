@@ -139,6 +139,8 @@ describe("a session that was saved and loaded", function()
     assert.is_true(original == support.read_file(folder .. "/passing"))
     os.remove(folder .. "/passing")
     assert.is_true(fresh(engine, tiny.tokens(133)) == two:logits():bytes())
+    assert(two:sync(tiny.tokens(280))) -- a long step begins in a page of the file
+    assert.is_true(fresh(engine, tiny.tokens(280)) == two:logits():bytes())
     one:close()
     two:close()
   end)
