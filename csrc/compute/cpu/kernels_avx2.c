@@ -299,42 +299,7 @@ ALWAYS_INLINE int_lanes dot_start_of (const int16_t *two) {
 }
 #endif
 
-ALWAYS_INLINE __m256i grid_of_block (const uint8_t *q, uint32_t signs) {
-  const uint64_t *grid = iq2_xxs_grid;
-  const __m256i magnitudes = _mm256_setr_epi64x((int64_t)grid[q[0]], (int64_t)grid[q[1]], (int64_t)grid[q[2]],
-                                                (int64_t)grid[q[3]]);
-  const __m256i group = _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303);
-  const __m256i bit = _mm256_set1_epi64x((int64_t)0x8040201008040201);
-  const __m256i found = _mm256_and_si256(_mm256_shuffle_epi8(_mm256_set1_epi32((int)signs), group), bit);
-  const __m256i minus = _mm256_cmpeq_epi8(found, bit);
-  return _mm256_sub_epi8(_mm256_xor_si256(magnitudes, minus), minus);
-}
-
-/* Fields of seven bits to bytes of eight, whose last bit makes the number of ones even. */
-ALWAYS_INLINE uint32_t spread_signs (uint32_t word) {
-  const uint32_t seven = (word & 0x7F) | (word << 1 & 0x7F00) | (word << 2 & 0x7F0000) | (word << 3 & 0x7F000000);
-  uint32_t odd = seven ^ seven >> 4;               /* bit 0 of a byte gathers its eight */
-  odd ^= odd >> 2;
-  odd ^= odd >> 1;
-  return seven | (odd & 0x01010101) << 7;
-}
-
-typedef struct iq2_xxs_parts { uint8_t values[SUPERBLOCK]; } iq2_xxs_parts;
-
-ALWAYS_INLINE void iq2_xxs_begin (const iq2_xxs_block *b, iq2_xxs_parts *out, uint8_t *scales) {
-  uint64_t four_bits = 0;
-  UNROLL for (int s = 0; s < 8; s++) {
-    const uint32_t word = load_u32(b->sub[s].signs);
-    four_bits |= (uint64_t)(word >> 28) << 8 * s;
-    const __m256i values = grid_of_block(b->sub[s].grid, spread_signs(word));
-    _mm256_storeu_si256((__m256i *)(void *)(out->values + CPU_BLOCK * s), values);
-  }
-  _mm_storeu_si128((__m128i *)(void *)scales, _mm_cvtsi64_si128((int64_t)four_bits));
-}
-
-ALWAYS_INLINE byte_lanes iq2_xxs_pair (const iq2_xxs_parts *parts, size_t p) {
-  return codes_signed(codes_load((const int8_t *)parts->values + 64 * p));
-}
+#include "kernels_avx2_iq2.h"
 
 ALWAYS_INLINE byte_lanes codes_repeat (const int8_t *four) {
   const __m256i all = _mm256_set1_epi32((int)load_u32((const void *)four));

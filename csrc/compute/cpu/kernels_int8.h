@@ -160,6 +160,12 @@ ALWAYS_INLINE byte_lanes unpack_iq2_xxs (const uint8_t *block, const int8_prepar
   return iq2_xxs_pair(&prepared->parts[j], p);
 }
 
+#ifndef LEVEL_DOTS_IQ2_XXS         /* a level may know a shorter way than by signed codes */
+ALWAYS_INLINE int_lanes iq2_xxs_dot (const iq2_xxs_parts *parts, size_t p, byte_lanes x) {
+  return dot_signed(dot_start(x), iq2_xxs_pair(parts, p), x);
+}
+#endif
+
 ALWAYS_INLINE lanes scales_iq2_xxs (const uint8_t *const *block, const int8_prepared *prepared, size_t quad) {
   const lanes four_bits = sums_lanes(sums_bytes(prepared->scales + 16 * quad));
   (void)block;
@@ -242,7 +248,8 @@ ALWAYS_INLINE lanes int8_add_superblock (const uint8_t *const *block, const cpu_
       int_lanes dots[OUTPUTS_INT8];
       UNROLL for (int j = 0; j < OUTPUTS_INT8; j++) {
         const byte_lanes w = unpack(block[j], &prepared, j, p);
-        dots[j] = is_signed ? dot_signed(start, w, xi) : dot_plain(start, w, xi);
+        if (unpack == unpack_iq2_xxs) dots[j] = iq2_xxs_dot(&prepared.parts[j], p, xi);
+        else dots[j] = is_signed ? dot_signed(start, w, xi) : dot_plain(start, w, xi);
       }
       products[pair] = sums_reduce(dots[0], dots[1], dots[2], dots[3]);
       if (kind == KIND_HALVES) products[pair] = sums_mul(products[pair], sums_signed_bytes(prepared.scales + 16 * p));
