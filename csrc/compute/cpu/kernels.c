@@ -14,7 +14,7 @@ static int runs_avx2 (void) {
          __get_cpuid(1, &a, &b, &c, &d) && (c & bit_F16C) != 0;
 }
 
-/* Not on gcc 12's list of names for the check, nor on clang 14's. */
+/* The compiler's check knows the name in gcc 12, not in clang 14. */
 static int runs_avxvnni (void) {
   unsigned a, b, c, d;
   return runs_avx2() && __get_cpuid_count(7, 0, &a, &b, &c, &d) && a >= 1 &&     /* a: the last subleaf */

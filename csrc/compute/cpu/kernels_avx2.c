@@ -8,10 +8,11 @@
 #ifndef LEVEL                /* kernels_avxvnni.c has set them */
 #define LEVEL cpu_kernels_avx2
 #define LEVEL_NAME "avx2"
+#define LEVEL_TILE_ROWS 4
 #endif
 
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4, TILE_ROWS_LEAST = 4,
-       SUMS_AT_ONCE = 4 };
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4,
+       TILE_ROWS_LEAST = LEVEL_TILE_ROWS, SUMS_AT_ONCE = 4 };
 
 typedef struct lanes { __m256 a, b; } lanes;   /* 0 .. 7, 8 .. 15 */
 
