@@ -8,6 +8,9 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "../moonseek.h"
 #include "checked.h"
@@ -71,6 +74,13 @@ void *memory_share (void *block) {
 void *memory_own (void *block) {
   const header *h = header_of(block);
   return atomic_load(&h->owners) == 1 ? block : memory_resize(block, h->bytes, 1);
+}
+
+/* Only glibc keeps it, behind the first block that lives on, and has a call that gives it back. */
+void memory_give_back (void) {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 char *memory_string (const char *text, size_t bytes) {

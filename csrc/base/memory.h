@@ -27,6 +27,8 @@ void memory_free (void *block);           /* NULL is allowed; a shared block liv
 void *memory_share (void *block);
 /* `block` as the caller's alone: a copy when it is shared. NULL on failure, and then `block` is as it was. */
 void *memory_own (void *block);
+/* What was freed goes back to the system, as far as it can: where much was freed at once in small pieces. */
+void memory_give_back (void);
 char *memory_string (const char *text, size_t bytes);   /* a terminated copy; NULL on failure */
 
 #endif
