@@ -9,8 +9,8 @@
 #include "blocks_plain.h"
 
 /* What 32 registers hold; the least rows of a tile as at "avx2", not measured. */
-enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 5, TILE_ROWS_LEAST = 4,
-       SUMS_AT_ONCE = 4 };
+enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 5,
+       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = 4, SUMS_AT_ONCE = 4 };
 
 typedef struct lanes { float32x4_t a, b, c, d; } lanes;   /* 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15 */
 

@@ -12,7 +12,7 @@
 #endif
 
 enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4,
-       TILE_ROWS_LEAST = LEVEL_TILE_ROWS, SUMS_AT_ONCE = 4 };
+       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = LEVEL_TILE_ROWS, SUMS_AT_ONCE = 4 };
 
 typedef struct lanes { __m256 a, b; } lanes;   /* 0 .. 7, 8 .. 15 */
 

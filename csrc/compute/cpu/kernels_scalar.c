@@ -8,8 +8,8 @@
 #define LEVEL cpu_kernels_scalar
 #define LEVEL_NAME "scalar"
 
-enum { OUTPUTS_ONE = 1, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 1, TILE_ROWS_LEAST = 2,
-       SUMS_AT_ONCE = 4 };
+enum { OUTPUTS_ONE = 1, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 1,
+       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = 2, SUMS_AT_ONCE = 4 };
 
 typedef struct lanes { float at[CPU_LANES]; } lanes;
 

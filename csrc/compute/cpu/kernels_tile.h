@@ -2,7 +2,8 @@
 ** Products of integer-coded blocks with several rows of int8 activations, for one level: included by kernels_body.h
 ** behind the pieces of kernels_int8.h, whose sums these are, bit by bit. A superblock of sixteen outputs is unpacked
 ** once, so that a lane is an output and four of its values a step; then each row is multiplied with it, and nothing
-** is joined across lanes before the end. A level supplies the steps between:
+** is joined across lanes before the end. A level with registers enough multiplies TILES_AT_ONCE of these superblocks
+** with what it loads of a row. It supplies the steps between:
 **   codes_turn     sixteen bytes of sixteen outputs: word i of all of them, for the four i
 **   codes_bits     some bits of each byte; codes_table, codes_chosen: values of a table by their number
 **   codes_repeat   four values of a row to every lane
@@ -12,7 +13,7 @@
 #ifndef compute_cpu_kernels_tile_h
 #define compute_cpu_kernels_tile_h
 
-enum { STEP_VALUES = 4, STEPS_INT8 = CPU_BLOCK / STEP_VALUES };
+enum { STEP_VALUES = 4, STEPS_INT8 = CPU_BLOCK / STEP_VALUES, OUTPUTS_TILE = TILES_AT_ONCE * CPU_LANES };
 
 /* A superblock of sixteen outputs. */
 typedef struct int8_tile {
@@ -21,12 +22,20 @@ typedef struct int8_tile {
   float minus_m[CPU_LANES];
   uint32_t mins[SUPERBLOCK_BLOCKS][CPU_LANES];           /* of a block's two halves, sixteen bits each */
   int32_t halves[2 * SUPERBLOCK_BLOCKS][CPU_LANES];      /* scales of half blocks, where these are signed */
-  const uint8_t *next[CPU_LANES];                        /* `next_bytes` there are asked for meanwhile */
-  size_t next_bytes;
 } int8_tile;
 
-/* A row's four sums of sixteen outputs, as they stand between two superblocks. */
-typedef lanes tile_sums[4];
+/* One of the four sums of a row's outputs, as it stands between two superblocks. */
+typedef lanes tile_sums[TILES_AT_ONCE];
+
+/* A way through some tiles, for sums k .. end of groups of rows in turn. */
+typedef struct tile_pass {
+  const int8_tile *tiles;
+  size_t count, k, end;
+  const uint8_t *const *next;                            /* superblocks of the next tiles, asked for meanwhile: */
+  size_t next_bytes;                                     /* so much of each */
+  tile_sums (*sums)[ROWS_TILE];
+  size_t row;                                            /* where those of the group begin */
+} tile_pass;
 
 /* {== Unpacking ==================================================================================== */
 
@@ -218,68 +227,93 @@ static void fill_expanded (const uint8_t *const *block, int8_tile *tile, expand_
 
 /* {== Multiplying ================================================================================== */
 
-/* Block b of m rows: sums of integers, of half blocks by their scales where `kind` says so. */
-ALWAYS_INLINE void multiply_block (const int8_tile *w, size_t b, const cpu_int8_rows *x, int_lanes *products,
-                                   const int m, const int8_kind kind) {
+/* Block b of m rows and n tiles: sums of integers, of half blocks by their scales where `kind` says so. */
+ALWAYS_INLINE void multiply_block (const int8_tile *w, size_t b, const cpu_int8_rows *x,
+                                   int_lanes products[][TILES_AT_ONCE], const int m, const int n,
+                                   const int8_kind kind) {
   const int halves = kind == KIND_HALVES, parts = halves ? 2 : 1, is_signed = halves || kind == KIND_SIGNED;
   const size_t blocks = x->columns / CPU_BLOCK, steps = halves ? STEPS_INT8 / 2 : STEPS_INT8;
   UNROLL for (int part = 0; part < parts; part++) {
-    int_lanes sums[ROWS_MULTIPLIED];
+    int_lanes sums[ROWS_MULTIPLIED][TILES_AT_ONCE];
     UNROLL for (int r = 0; r < m; r++) {
       const int16_t *two = x->sums + 2 * ((size_t)r * blocks + b), one[2] = { two[part], 0 };
-      sums[r] = is_signed ? dot_start_of(halves ? one : two) : sums_zero();
+      const int_lanes start = is_signed ? dot_start_of(halves ? one : two) : sums_zero();
+      UNROLL for (int t = 0; t < n; t++) sums[r][t] = start;
     }
     UNROLL for (size_t i = 0; i < steps; i++) {
       const size_t step = STEPS_INT8 * b + steps * (size_t)part + i;
-      const byte_lanes wi = codes_load((const void *)w->codes[step]);
+      byte_lanes wi[TILES_AT_ONCE];
+      UNROLL for (int t = 0; t < n; t++) wi[t] = codes_load((const void *)w[t].codes[step]);
       UNROLL for (int r = 0; r < m; r++) {
         const byte_lanes xi = codes_repeat(x->codes + (size_t)r * x->columns + STEP_VALUES * step);
-        sums[r] = is_signed ? dot_signed(sums[r], wi, xi) : dot_plain(sums[r], wi, xi);
+        UNROLL for (int t = 0; t < n; t++)
+          sums[r][t] = is_signed ? dot_signed(sums[r][t], wi[t], xi) : dot_plain(sums[r][t], wi[t], xi);
       }
     }
-    UNROLL for (int r = 0; r < m; r++) {
-      if (halves) sums[r] = sums_mul(sums[r], sums_load(w->halves[2 * b + (size_t)part]));
-      products[r] = part == 0 ? sums[r] : sums_add(products[r], sums[r]);
-    }
+    UNROLL for (int r = 0; r < m; r++)
+      UNROLL for (int t = 0; t < n; t++) {
+        int_lanes sum = sums[r][t];
+        if (halves) sum = sums_mul(sum, sums_load(w[t].halves[2 * b + (size_t)part]));
+        products[r][t] = part == 0 ? sum : sums_add(products[r][t], sum);
+      }
   }
 }
 
-/* The superblock that begins at m rows of x, added to their sums. */
-ALWAYS_INLINE void int8_multiply (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, const int m,
+ALWAYS_INLINE void prefetch_next (const tile_pass *pass, size_t k, const int n) {
+  for (size_t line = 0; line < pass->next_bytes; line += 64)
+    for (size_t j = 4 * (size_t)n * k; j < 4 * (size_t)n * (k + 1); j++) prefetch(pass->next[j] + line);
+}
+
+/* The superblock that begins at m rows of x, added to their sums: sum k has blocks k and k + 4. */
+ALWAYS_INLINE void int8_multiply (const tile_pass *pass, const cpu_int8_rows *x, const int m, const int n,
                                   const int8_kind kind) {
   const size_t blocks = x->columns / CPU_BLOCK;
-  for (size_t k = 0; k < 4; k++) {
-    for (size_t line = 0; line < w->next_bytes; line += 64)
-      UNROLL for (size_t j = 4 * k; j < 4 * k + 4; j++) prefetch(w->next[j] + line);
+  const int8_tile *w = pass->tiles;
+  for (size_t k = pass->k; k < pass->end; k++) {
+    tile_sums *const sums = pass->sums[k] + pass->row;
+    prefetch_next(pass, k, n);
     for (size_t b = k; b < SUPERBLOCK_BLOCKS; b += 4) {
-      int_lanes products[ROWS_MULTIPLIED];
-      multiply_block(w, b, x, products, m, kind);
-      const lanes by = lanes_load(w->scales[b]);
-      UNROLL for (int r = 0; r < m; r++) {
-        const size_t at = (size_t)r * blocks + b;
-        const lanes x_scale = lanes_set(x->scales[at]);
-        sums[r][k] = lanes_fma(sums_lanes(products[r]), lanes_mul(by, x_scale), sums[r][k]);
-        if (kind != KIND_MINS) continue;
-        const int_lanes least = sums_of_pairs(w->mins[b], x->sums + 2 * at);
-        sums[r][k] = lanes_fma(sums_lanes(least), lanes_mul(lanes_load(w->minus_m), x_scale), sums[r][k]);
+      int_lanes products[ROWS_MULTIPLIED][TILES_AT_ONCE];
+      multiply_block(w, b, x, products, m, n, kind);
+      UNROLL for (int t = 0; t < n; t++) {
+        const lanes by = lanes_load(w[t].scales[b]);
+        UNROLL for (int r = 0; r < m; r++) {
+          const size_t at = (size_t)r * blocks + b;
+          const lanes x_scale = lanes_set(x->scales[at]);
+          lanes sum = lanes_fma(sums_lanes(products[r][t]), lanes_mul(by, x_scale), sums[r][t]);
+          if (kind == KIND_MINS) {
+            const int_lanes least = sums_of_pairs(w[t].mins[b], x->sums + 2 * at);
+            sum = lanes_fma(sums_lanes(least), lanes_mul(lanes_load(w[t].minus_m), x_scale), sum);
+          }
+          sums[r][t] = sum;
+        }
       }
     }
   }
 }
 
-/* At most ROWS_MULTIPLIED rows (a level's registers hold their products). */
-typedef void multiply_rows (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, size_t m);
+/* At most ROWS_MULTIPLIED rows and TILES_AT_ONCE tiles (a level's registers hold their products). */
+typedef void multiply_rows (const tile_pass *pass, const cpu_int8_rows *x, size_t m);
 
+#define MULTIPLY(rows, n, kind) \
+  if (m == rows && pass->count == n && rows <= ROWS_MULTIPLIED && n <= TILES_AT_ONCE) \
+    int8_multiply(pass, x, rows, n, kind)
+
+/* Fewer than ROWS_MULTIPLIED rows meet one tile; more come in groups of about one size, of four rows at least. */
 #define MULTIPLY_ROWS(name, kind) \
-  static void name (const int8_tile *w, const cpu_int8_rows *x, tile_sums *sums, size_t m) { \
-    if (m == 1) int8_multiply(w, x, sums, 1, kind); \
-    if (m == 2 && 2 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 2, kind); \
-    if (m == 3 && 3 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 3, kind); \
-    if (m == 4 && 4 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 4, kind); \
-    if (m == 5 && 5 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 5, kind); \
-    if (m == 6 && 6 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 6, kind); \
-    if (m == 7 && 7 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 7, kind); \
-    if (m == 8 && 8 <= ROWS_MULTIPLIED) int8_multiply(w, x, sums, 8, kind); \
+  static void name (const tile_pass *pass, const cpu_int8_rows *x, size_t m) { \
+    MULTIPLY(1, 1, kind); \
+    MULTIPLY(2, 1, kind); \
+    MULTIPLY(3, 1, kind); \
+    MULTIPLY(4, 1, kind); \
+    MULTIPLY(5, 1, kind); \
+    MULTIPLY(6, 1, kind); \
+    MULTIPLY(7, 1, kind); \
+    MULTIPLY(4, 2, kind); \
+    MULTIPLY(5, 2, kind); \
+    MULTIPLY(6, 2, kind); \
+    MULTIPLY(7, 2, kind); \
+    MULTIPLY(8, 2, kind); \
   }
 
 MULTIPLY_ROWS(multiply_signed, KIND_SIGNED)
@@ -288,42 +322,56 @@ MULTIPLY_ROWS(multiply_halves, KIND_HALVES)
 
 /* {== Rows ========================================================================================= */
 
-/* Outputs row .. row + n (n <= 16) of up to ROWS_TILE rows, `bytes` a superblock. */
+/* Multiplies a superblock with all rows: sum by sum where there are several groups of them, for the first cache. */
+static void tile_multiply (tile_pass *pass, const cpu_int8_rows *x, size_t rows, multiply_rows *multiply) {
+  const size_t step = rows <= ROWS_MULTIPLIED ? 4 : 1, next_bytes = pass->next_bytes;
+  for (pass->k = 0; pass->k < 4; pass->k = pass->end) {
+    pass->end = pass->k + step;
+    pass->next_bytes = next_bytes;
+    pass->row = 0;
+    for (size_t groups = blocks_of(rows, ROWS_MULTIPLIED), m; groups > 0; groups--, pass->row += m) {
+      const cpu_int8_rows some = int8_rows_at(x, pass->row, 0);
+      m = blocks_of(rows - pass->row, groups);             /* groups of about one size */
+      multiply(pass, &some, m);
+      pass->next_bytes = 0;                                /* once is enough */
+    }
+  }
+}
+
+/* Outputs row .. row + n (n <= those of `at_once` tiles) of up to ROWS_TILE rows, `bytes` a superblock. */
 static void int8_tile_rows (const weight *w, size_t row, size_t n, const cpu_int8_rows *x, size_t rows, float *out,
-                            size_t out_stride, size_t bytes, fill_tile *fill, multiply_rows *multiply) {
+                            size_t out_stride, size_t at_once, size_t bytes, fill_tile *fill, multiply_rows *multiply) {
+  const size_t outputs = at_once * CPU_LANES;
   const size_t row_bytes = int8_row_bytes(w->columns, bytes);
-  int8_tile tile;
-  tile_sums sums[ROWS_TILE];
-  for (size_t r = 0; r < rows; r++)
-    for (size_t k = 0; k < 4; k++) sums[r][k] = lanes_set(0.0f);
+  int8_tile tiles[TILES_AT_ONCE];
+  tile_sums sums[4][ROWS_TILE];
+  for (size_t k = 0; k < 4; k++)
+    for (size_t r = 0; r < rows; r++)
+      for (size_t t = 0; t < at_once; t++) sums[k][r][t] = lanes_set(0.0f);
 
   for (size_t from = 0; from < w->columns; from += SUPERBLOCK) {
     const size_t count = w->columns - from < SUPERBLOCK ? w->columns - from : SUPERBLOCK;
     cpu_int8_rows xs = int8_rows_at(x, 0, from);
     int8_last_rows last_rows;
-    uint8_t last[CPU_LANES][LARGEST_SUPERBLOCK];
-    const uint8_t *block[CPU_LANES];
-    for (size_t j = 0; j < CPU_LANES; j++) {               /* outputs that are missing repeat the last */
+    uint8_t last[OUTPUTS_TILE][LARGEST_SUPERBLOCK];
+    const uint8_t *block[OUTPUTS_TILE], *next[OUTPUTS_TILE];
+    for (size_t j = 0; j < outputs; j++) {                 /* outputs that are missing repeat the last */
       block[j] = w->data + (row + (j < n ? j : n - 1)) * row_bytes + from / SUPERBLOCK * bytes;
-      tile.next[j] = block[j] + CPU_LANES * row_bytes;
+      next[j] = block[j] + outputs * row_bytes;
       if (count == SUPERBLOCK) continue;
       memset(last[j], 0, bytes);
       block[j] = memcpy(last[j], block[j], int8_row_bytes(count, bytes));
     }
-    tile.next_bytes = bytes;
-    fill(block, &tile);
+    for (size_t t = 0; t < at_once; t++) fill(block + t * CPU_LANES, &tiles[t]);
     if (count < SUPERBLOCK) xs = pad_rows(&xs, rows, count, &last_rows);
-    for (size_t r = 0, groups = blocks_of(rows, ROWS_MULTIPLIED); groups > 0; groups--) {   /* of about one size */
-      const size_t m = blocks_of(rows - r, groups);
-      const cpu_int8_rows some = int8_rows_at(&xs, r, 0);
-      multiply(&tile, &some, sums + r, m);
-      tile.next_bytes = 0;
-      r += m;
-    }
+    tile_pass pass = { .tiles = tiles, .count = at_once, .next = next, .next_bytes = bytes, .sums = sums };
+    tile_multiply(&pass, &xs, rows, multiply);
   }
   for (size_t r = 0; r < rows; r++) {
-    float all[CPU_LANES];
-    lanes_store(all, lanes_add(lanes_add(sums[r][0], sums[r][2]), lanes_add(sums[r][1], sums[r][3])));
+    float all[OUTPUTS_TILE];
+    for (size_t t = 0; t < at_once; t++)
+      lanes_store(all + t * CPU_LANES, lanes_add(lanes_add(sums[0][r][t], sums[2][r][t]),
+                                                 lanes_add(sums[1][r][t], sums[3][r][t])));
     memcpy(out + r * out_stride, all, n * sizeof(float));
   }
 }
@@ -331,11 +379,12 @@ static void int8_tile_rows (const weight *w, size_t row, size_t n, const cpu_int
 static void int8_tiles (const weight *w, size_t row, size_t outputs, const cpu_int8_rows *x, size_t rows, float *out,
                         size_t out_stride, size_t bytes, fill_tile *fill, multiply_rows *multiply) {
   for (size_t r = 0; r < rows; r += ROWS_TILE) {
-    const cpu_int8_rows some = int8_rows_at(x, r, 0);
-    for (size_t j = 0; j < outputs; j += CPU_LANES)
-      int8_tile_rows(w, row + j, outputs - j < CPU_LANES ? outputs - j : CPU_LANES, &some,
-                     rows - r < ROWS_TILE ? rows - r : ROWS_TILE, out + r * out_stride + j, out_stride, bytes, fill,
-                     multiply);
+    const size_t some = rows - r < ROWS_TILE ? rows - r : ROWS_TILE, tiles = some < ROWS_MULTIPLIED ? 1 : TILES_AT_ONCE;
+    const cpu_int8_rows xs = int8_rows_at(x, r, 0);
+    for (size_t j = 0, n; j < outputs; j += n) {
+      n = outputs - j < tiles * CPU_LANES ? outputs - j : tiles * CPU_LANES;
+      int8_tile_rows(w, row + j, n, &xs, some, out + r * out_stride + j, out_stride, tiles, bytes, fill, multiply);
+    }
   }
 }
 

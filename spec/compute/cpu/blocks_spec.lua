@@ -161,13 +161,14 @@ describe("integer products of blocks", function()
       end
     end)
 
-    it("have them in companies of 1 to 40 rows: " .. type, function()
+    it("have them in companies of 1 to 40 rows, and of more than a tile has: " .. type, function()
       local columns = widths[#widths]          -- the last superblock of the smaller types is a partial one
-      local w, x, expected = weight_of(type, 19, columns), random_floats(40 * columns), {}
-      for row = 1, 40 do
+      local w, x, expected, counts = weight_of(type, 19, columns), random_floats(73 * columns), {}, { 64, 65, 73 }
+      for row = 1, 73 do
         expected[row] = internals.kernel_product("scalar", w, row_of(x, row, columns), true)
+        if row <= 40 then counts[#counts + 1] = row end
       end
-      for rows = 1, 40 do
+      for _, rows in ipairs(counts) do
         for _, level in ipairs(levels) do
           local got = internals.kernel_product(level, w, x:sub(1, 4 * rows * columns), true)
           assert.is_true(table.concat(expected, "", 1, rows) == got, ("%d rows, %s"):format(rows, level))
