@@ -187,7 +187,8 @@ static size_t first_stored (const model *m, const model_layer *layer, row_kind k
 
 row_span model_row_span (const model *m, const model_layer *layer, row_kind kind, size_t position) {
   size_t from = first_in_reach(m, layer, kind, position), to = rows_after(layer, kind, position);
-  return (row_span){ from / model_page_rows[kind], blocks_of(to, model_page_rows[kind]), from, to };
+  size_t first = from / model_page_rows[kind], end = from < to ? blocks_of(to, model_page_rows[kind]) : first;
+  return (row_span){ first, end, from, to };      /* nothing in reach: the page in which it ends may not be there */
 }
 
 static ms_status check_storable (const model *m, const backend *be, ms_error *err) {
