@@ -9,6 +9,9 @@
 -- q4     MXFP4                 Q4_K             Q8_0          2                                8 GB
 -- iq2    IQ2_XXS, down Q2_K    Q8_0             F16           4                                9 GB
 -- l4     as iq2                Q8_0             F16           4, and there are no others       9 GB
+--
+-- The indexer's query matrix counts among the compressors, but in mxfp4 it is Q8_0: llama.cpp's converter writes so what
+-- the release has in FP8, and antirez' files, as which iq2 is, have it in F16.
 package.path = "./bench/?.lua;" .. package.path
 local release = require "release"
 
@@ -51,13 +54,16 @@ types.MXFP4 = { id = 39, values = 32, bytes = 17,
   block = function(draw) return string.char(119 + draw(2)) .. bytes_of(draw, 16) end }
 
 local kinds = {
-  mxfp4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4" },
+  mxfp4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4", index_query = "Q8_0" },
   q4 = { layers = shape.layers, own = 2, gate = "MXFP4", up = "MXFP4", down = "MXFP4",
     dense = "Q4_K", side = "Q8_0" },
   iq2 = { layers = shape.layers, own = 4, gate = "IQ2_XXS", up = "IQ2_XXS", down = "Q2_K" },
   l4 = { layers = 4, own = 4, gate = "IQ2_XXS", up = "IQ2_XXS", down = "Q2_K" },
 }
-for _, kind in pairs(kinds) do kind.dense, kind.side = kind.dense or "Q8_0", kind.side or "F16" end
+for _, kind in pairs(kinds) do
+  kind.dense, kind.side = kind.dense or "Q8_0", kind.side or "F16"
+  kind.index_query = kind.index_query or kind.side
+end
 
 -- {== Tensors ====================================================================================
 
@@ -88,7 +94,7 @@ local function each_of_layer(layer, kind, add)
     add("attn_compressor_norm.weight", "F32", head)
   end
   if ratio == 4 then
-    add("indexer.attn_q_b.weight", kind.side, shape.q_lora, index_heads * index_head)
+    add("indexer.attn_q_b.weight", kind.index_query, shape.q_lora, index_heads * index_head)
     add("indexer.proj.weight", kind.side, width, index_heads)
     add("indexer_compressor_kv.weight", kind.side, width, lanes * index_head)
     add("indexer_compressor_gate.weight", kind.side, width, lanes * index_head)
