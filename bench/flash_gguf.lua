@@ -10,8 +10,8 @@
 -- iq2    IQ2_XXS, down Q2_K    Q8_0             F16           4                                9 GB
 -- l4     as iq2                Q8_0             F16           4, and there are no others       9 GB
 --
--- The indexer's query matrix counts among the compressors, but in mxfp4 it is Q8_0: llama.cpp's converter writes so what
--- the release has in FP8, and antirez' files, as which iq2 is, have it in F16.
+-- The indexer's query matrix counts among the compressors, but in mxfp4 it is Q8_0: so llama.cpp's converter writes
+-- what the release has in FP8; antirez' files, as which iq2 is, have it in F16.
 package.path = "./bench/?.lua;" .. package.path
 local release = require "release"
 

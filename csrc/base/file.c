@@ -33,10 +33,10 @@ static int system_stat_path (const char *path, struct stat *out) {
 }
 
 #ifdef RENAME_NOREPLACE
-/* Not every file system can do it: NFS answers EINVAL. */
+/* Not every file system can do it: NFS answers EINVAL; filters of calls in containers answer EPERM. */
 static int system_rename_new (const char *from, const char *to) {
   int failed = renameat2(AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE);
-  return failed && (errno == EINVAL || errno == ENOSYS) ? rename(from, to) : failed;
+  return failed && (errno == EINVAL || errno == ENOSYS || errno == EPERM) ? rename(from, to) : failed;
 }
 #else
 #define system_rename_new rename

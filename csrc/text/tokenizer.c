@@ -76,10 +76,13 @@ ms_status ms_tokenizer_open (const char *path, ms_tokenizer **tokenizer, ms_erro
   if (opened == NULL) return fail_memory(err, sizeof *opened, "a tokenizer");
   atomic_init(&opened->owners, 1);
   ms_status status = open_path(path, opened, err);
-  if (status == MS_OK) *tokenizer = opened;
-  else ms_tokenizer_release(opened);
+  if (status != MS_OK) {
+    ms_tokenizer_release(opened);
+    return status;
+  }
+  *tokenizer = opened;
   memory_give_back();                    /* JSON values of a large vocabulary: 135 MiB in pieces of some dozen bytes */
-  return status;
+  return MS_OK;
 }
 
 ms_tokenizer *ms_tokenizer_retain (ms_tokenizer *tokenizer) {
