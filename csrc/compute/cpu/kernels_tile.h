@@ -260,8 +260,9 @@ ALWAYS_INLINE void multiply_block (const int8_tile *w, size_t b, const cpu_int8_
 }
 
 ALWAYS_INLINE void prefetch_next (const tile_pass *pass, size_t k, const int n) {
+  const uint8_t *const *next = pass->next + 4 * (size_t)n * k;
   for (size_t line = 0; line < pass->next_bytes; line += 64)
-    for (size_t j = 4 * (size_t)n * k; j < 4 * (size_t)n * (k + 1); j++) prefetch(pass->next[j] + line);
+    UNROLL for (int j = 0; j < 4 * n; j++) prefetch(next[j] + line);
 }
 
 /* The superblock that begins at m rows of x, added to their sums: sum k has blocks k and k + 4. */
