@@ -46,7 +46,8 @@ function support.collect()
   collectgarbage()
 end
 
-local function with_finaliser(finaliser)
+--- An object whose collection calls `finaliser`, also on 5.1, where only userdata can have one.
+function support.with_finaliser(finaliser)
   if not newproxy then return setmetatable({}, { __gc = finaliser }) end -- luacheck: ignore
   local object = newproxy(true) -- luacheck: ignore
   debug.getmetatable(object).__gc = finaliser
@@ -61,7 +62,7 @@ function support.amid_collection(leave, go_on)
   leave()
   local count, found = 20000, setmetatable({}, { __mode = "v" })
   local waiting = count
-  for i = 1, count do found[i] = with_finaliser(function() waiting = waiting - 1 end) end
+  for i = 1, count do found[i] = support.with_finaliser(function() waiting = waiting - 1 end) end
   repeat collectgarbage("step", 0) until not found[1]
   collectgarbage("restart")
   assert(waiting > 0, "all finalisers have run")

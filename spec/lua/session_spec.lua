@@ -410,12 +410,7 @@ describe("L04: the collector", function()
     -- a finaliser that ends everything, at whatever moment the collector finds it
     local function arm(...)
       local doomed = { ... }
-      local function finaliser() for _, object in ipairs(doomed) do object:close() end end
-      if newproxy then -- luacheck: ignore
-        debug.getmetatable(newproxy(true)).__gc = finaliser -- luacheck: ignore
-      else
-        setmetatable({}, { __gc = finaliser })
-      end
+      support.with_finaliser(function() for _, object in ipairs(doomed) do object:close() end end)
     end
     collectgarbage("setpause", 0)
     collectgarbage("setstepmul", 10000)

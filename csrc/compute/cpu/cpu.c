@@ -18,7 +18,6 @@ enum {
   BLAS_OUTPUTS = 64,      /* outputs a call of OpenBLAS computes: fixed, so that its bits are, too */
   TASK_OUTPUTS = 64,      /* most outputs a task of our own kernels computes */
   REGISTER_OUTPUTS = 8,   /* whole register blocks of every level with one row */
-  TILED_OUTPUTS = 32,     /* whole tiles of every level (kernels_tile.h) */
   SMALL_PRODUCT = 1 << 15 /* multiplications not worth waking a thread */
 };
 
@@ -230,7 +229,7 @@ static ms_status run_product (cpu_backend *cpu, product_job *job, size_t groups,
   } else if (job->count * job->w->columns < SMALL_PRODUCT / job->rows / groups) {
     job->block = job->count;
   } else {
-    job->block = outputs_a_task(cpu, groups * job->count, codes && job->rows > 1 ? TILED_OUTPUTS : REGISTER_OUTPUTS);
+    job->block = outputs_a_task(cpu, groups * job->count, codes && job->rows > 1 ? CPU_TILE_OUTPUTS : REGISTER_OUTPUTS);
   }
   job->blocks = blocks_of(job->count, job->block);
   cpu_pool_run(cpu->pool, groups * job->blocks, task, job);

@@ -33,6 +33,7 @@ typedef struct cpu_index_queries {
   const int8_t *codes; const float *scales; const int32_t *sums; size_t width;
 } cpu_index_queries;
 
+enum { CPU_TILE_OUTPUTS = 32 };      /* outputs that a product with several int8 rows unpacks at once, at most */
 enum { CPU_INT8_BLOCK_BYTES = CPU_BLOCK + sizeof(float) + 2 * sizeof(int16_t) };   /* of a block's codes, scale, sums */
 
 typedef struct cpu_kernels {

@@ -300,9 +300,10 @@ typedef void multiply_rows (const tile_pass *pass, const cpu_int8_rows *x, size_
   if (m == rows && pass->count == n && rows <= ROWS_MULTIPLIED && n <= TILES_AT_ONCE) \
     int8_multiply(pass, x, rows, n, kind)
 
-_Static_assert(ROWS_MULTIPLIED <= 7 || TILES_AT_ONCE == 2, "a group of rows that MULTIPLY_ROWS has not");
-_Static_assert(TILES_AT_ONCE == 1 || (TILES_AT_ONCE == 2 && ROWS_MULTIPLIED >= 7 && ROWS_MULTIPLIED <= 8),
+_Static_assert(TILES_AT_ONCE == 1 ? ROWS_MULTIPLIED <= 7
+                                  : TILES_AT_ONCE == 2 && ROWS_MULTIPLIED >= 7 && ROWS_MULTIPLIED <= 8,
                "a group of rows that MULTIPLY_ROWS has not");
+_Static_assert(CPU_TILE_OUTPUTS % (int)OUTPUTS_TILE == 0, "tasks would end amid a tile");
 
 /* Fewer than ROWS_MULTIPLIED rows meet one tile; more come in groups of about one size, of four rows at least. */
 #define MULTIPLY_ROWS(name, kind) \
