@@ -28,7 +28,7 @@ static int runs_avx512 (void) {
 }
 
 static int runs_avx512vbmi (void) {
-  return runs_avx512() && __builtin_cpu_supports("avx512vbmi");
+  return runs_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni");
 }
 #elif defined(__aarch64__)
 #include <sys/auxv.h>

@@ -426,8 +426,12 @@ PRODUCT_INT8(product_q5_k, sizeof(q5_k_block), prepare_q5_k, unpack_values, scal
              multiply_mins)
 PRODUCT_INT8(product_q2_k, sizeof(q2_k_block), prepare_q2_k, unpack_q2_k, scales_q2_k, KIND_HALF_MINS, fill_q2_k,
              multiply_mins)
+#ifdef LEVEL_PERMUTES_IQ2_XXS       /* one row by permutations of bytes */
+#include "kernels_avx512vbmi_iq2.h"
+#else
 PRODUCT_INT8(product_iq2_xxs, sizeof(iq2_xxs_block), prepare_iq2_xxs, unpack_iq2_xxs, scales_iq2_xxs,
              KIND_SIGNED, fill_iq2_xxs, multiply_signed)
+#endif
 
 #define PRODUCT_EXPANDED(type) \
   ALWAYS_INLINE void prepare_##type (const uint8_t *const *block, int8_prepared *out) { \

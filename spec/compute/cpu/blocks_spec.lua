@@ -206,6 +206,18 @@ describe("integer products of blocks", function()
   end
 end)
 
+describe("one row times IQ2_XXS", function()
+  it("has the same bits with more columns and outputs than a level takes at once", function()
+    for _, columns in ipairs { 8192, 8448 } do
+      local w, x = weight_of("IQ2_XXS", 135, columns), random_floats(columns)
+      local expected = internals.kernel_product("scalar", w, x, true)
+      for _, level in ipairs(internals.kernel_levels()) do
+        assert.equal(expected, internals.kernel_product(level, w, x, true), level)
+      end
+    end
+  end)
+end)
+
 describe("experts in blocks", function()
   local width, hidden, rows = 512, 256, 9
 
