@@ -52,7 +52,9 @@ $(BUILD)/%_avx2.o: TARGET = $(AVX2)
 $(BUILD)/%_avxvnni.o: TARGET = $(AVX2) -mavxvnni
 AVX512 = $(AVX2) -mavx512f -mavx512bw -mavx512vl -mavx512dq -mavx512vnni -mprefer-vector-width=512
 $(BUILD)/%_avx512.o: TARGET = $(AVX512)
-$(BUILD)/%_avx512vbmi.o: TARGET = $(AVX512) -mavx512vbmi -mgfni
+VBMI = $(AVX512) -mavx512vbmi -mgfni
+$(BUILD)/%_avx512vbmi.o: TARGET = $(VBMI)
+$(BUILD)/%_avx512bf16.o: TARGET = $(VBMI) -mavx512bf16
 else ifeq ($(MACHINE),aarch64)
 $(BUILD)/%_dotprod.o: TARGET = -march=armv8.2-a+dotprod
 endif

@@ -57,7 +57,7 @@
 ---what is rounded: `docs/numerics.md`
 ---@field numerics? "fast"|"reference"|"exact"
 ---a level named by `moonseek.version().cpu`; for comparisons, results are the same
----@field kernels? "auto"|"scalar"|"avx2"|"avxvnni"|"avx512"|"avx512vbmi"|"neon"|"dotprod"
+---@field kernels? "auto"|"scalar"|"avx2"|"avxvnni"|"avx512"|"avx512vbmi"|"avx512bf16"|"neon"|"dotprod"
 ---false reads the files into memory: a file that shrinks later cannot end the process
 ---@field mmap? boolean
 ---true reads every weight and refuses NaN and infinity

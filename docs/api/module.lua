@@ -28,7 +28,8 @@ return {
             .. "that generate it about as fast (`docs/performance.md`). 0: none, the host computes (`session:step`, "
             .. "`job:wait`, `generate`)" },
         { "numerics", '"fast"|"reference"|"exact"', default = '`"fast"`', "what is rounded: `docs/numerics.md`" },
-        { "kernels", '"auto"|"scalar"|"avx2"|"avxvnni"|"avx512"|"avx512vbmi"|"neon"|"dotprod"', default = '`"auto"`',
+        { "kernels", '"auto"|"scalar"|"avx2"|"avxvnni"|"avx512"|"avx512vbmi"|"avx512bf16"|' ..
+          '"neon"|"dotprod"', default = '`"auto"`',
           "a level named by `moonseek.version().cpu`; for comparisons, results are the same" },
         { "mmap", "boolean", default = "true",
           "false reads the files into memory: a file that shrinks later cannot end the process" },

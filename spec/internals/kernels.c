@@ -229,6 +229,79 @@ static int kernel_rows (lua_State *L) {
   return 1;
 }
 
+/* {== Attention ================================================================================== */
+
+/* kernel_multiply(level, "float" | "pair", a, b, rows, steps, out) -> out [rows, columns] + a [rows, steps] x b */
+static int kernel_multiply (lua_State *L) {
+  static const char *const names[] = { "float", "pair", NULL };
+  const cpu_kernels *kernels = check_level(L, 1);
+  const unit_kind unit = luaL_checkoption(L, 2, NULL, names) == 0 ? UNIT_FLOAT : UNIT_PAIR;
+  const size_t rows = (size_t)luaL_checkinteger(L, 5), steps = (size_t)luaL_checkinteger(L, 6);
+  size_t a_count, b_count, count;
+  const float *a = check_floats(L, 3, &a_count), *b = check_floats(L, 4, &b_count), *given = check_floats(L, 7, &count);
+  const size_t columns = count / rows, whole = (columns + CPU_LANES - 1) / CPU_LANES * CPU_LANES;
+  luaL_argcheck(L, a_count == rows * steps && b_count == steps * columns, 3, "not [rows, steps] and [steps, columns]");
+  float *padded = push_array(L, steps * whole), *out = push_array(L, count);
+  memset(padded, 0, steps * whole * sizeof *padded);
+  for (size_t s = 0; s < steps; s++) memcpy(padded + s * whole, b + s * columns, columns * sizeof *b);
+  memcpy(out, given, count * sizeof *out);
+  const cpu_units units = { (const uint32_t *)(const void *)a, steps, 1 };
+  kernels->multiply_add[unit](units, rows, (const uint32_t *)(const void *)padded, whole, steps, columns, out, columns);
+  lua_pushlstring(L, (const char *)out, count * sizeof *out);
+  return 1;
+}
+
+/* kernel_softmax(level, scores, heads, factor, largest, sum) -> weights, largest, sum, rescale */
+static int kernel_softmax (lua_State *L) {
+  const cpu_kernels *kernels = check_level(L, 1);
+  const size_t heads = (size_t)luaL_checkinteger(L, 3);
+  size_t count, some;
+  const float *scores = check_floats(L, 2, &count);
+  float *p = push_array(L, count), *state = push_array(L, 3 * heads);
+  memcpy(p, scores, count * sizeof *p);
+  memcpy(state, check_floats(L, 5, &some), heads * sizeof *state);
+  memcpy(state + heads, check_floats(L, 6, &some), heads * sizeof *state);
+  cpu_softmax s = { state, state + heads, state + 2 * heads };
+  kernels->softmax(p, count / heads, heads, (float)luaL_checknumber(L, 4), &s);
+  lua_pushlstring(L, (const char *)p, count * sizeof *p);
+  for (size_t i = 0; i < 3; i++) lua_pushlstring(L, (const char *)(state + i * heads), heads * sizeof *state);
+  return 4;
+}
+
+/* kernel_to_bf16(level, x) -> codes; kernel_e4m3_to_bf16(level, codes, scales) -> codes of bf16 */
+static int kernel_to_bf16 (lua_State *L) {
+  size_t count;
+  const cpu_kernels *kernels = check_level(L, 1);
+  const float *x = check_floats(L, 2, &count);
+  uint16_t *out = lua_newuserdata(L, 2 * count + 1);
+  kernels->to_bf16(x, out, count);
+  lua_pushlstring(L, (const char *)out, 2 * count);
+  return 1;
+}
+
+static int kernel_e4m3_to_bf16 (lua_State *L) {
+  size_t count, blocks;
+  const cpu_kernels *kernels = check_level(L, 1);
+  const char *codes = luaL_checklstring(L, 2, &count), *scales = luaL_checklstring(L, 3, &blocks);
+  luaL_argcheck(L, count == 64 * blocks, 2, "not 64 codes a scale");
+  uint16_t *out = lua_newuserdata(L, 2 * count + 1);
+  kernels->e4m3_to_bf16((const uint8_t *)codes, (const uint8_t *)scales, out, blocks);
+  lua_pushlstring(L, (const char *)out, 2 * count);
+  return 1;
+}
+
+/* kernel_pair_rows(level, first, second) -> pairs, of two strings of codes */
+static int kernel_pair_rows (lua_State *L) {
+  size_t bytes, same;
+  const cpu_kernels *kernels = check_level(L, 1);
+  const char *first = luaL_checklstring(L, 2, &bytes), *second = luaL_checklstring(L, 3, &same);
+  luaL_argcheck(L, bytes == same, 3, "not as long as the first");
+  uint32_t *out = lua_newuserdata(L, 2 * bytes + 1);
+  kernels->pair_rows((const uint16_t *)(const void *)first, (const uint16_t *)(const void *)second, out, bytes / 2);
+  lua_pushlstring(L, (const char *)out, 2 * bytes);
+  return 1;
+}
+
 /* {== Number formats ============================================================================= */
 
 static float decode_e8m0 (uint8_t code) { return e8m0_decode(code); }
@@ -356,7 +429,9 @@ static int kernel_speed (lua_State *L) {
 static const luaL_Reg functions[] = {
   { "kernel_levels", kernel_levels }, { "kernel_product", kernel_product },
   { "kernel_to_int8", kernel_to_int8 }, { "kernel_decode", kernel_decode }, { "kernel_sum", kernel_sum },
-  { "kernel_elements", kernel_elements },
+  { "kernel_elements", kernel_elements }, { "kernel_multiply", kernel_multiply },
+  { "kernel_softmax", kernel_softmax }, { "kernel_to_bf16", kernel_to_bf16 },
+  { "kernel_e4m3_to_bf16", kernel_e4m3_to_bf16 }, { "kernel_pair_rows", kernel_pair_rows },
   { "kernel_rows", kernel_rows }, { "decode_codes", decode_codes }, { "round_to", round_to },
   { "round_fp8", round_fp8 }, { "weight_values", weight_values }, { "kernel_blocks", kernel_blocks },
   { "kernel_speed", kernel_speed }, { NULL, NULL }

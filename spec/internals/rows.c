@@ -7,8 +7,7 @@
 #include <math.h>
 #include <string.h>
 
-#include "../../csrc/base/number.h"
-#include "../../csrc/compute/cpu/rows.h"
+#include "kv_row.h"
 
 /* {== Primitives ================================================================================= */
 
@@ -112,7 +111,7 @@ static int kv_round_trip (lua_State *L) {
   row_view view = { &page, 0, rows, bytes };
   for (size_t row = 0; row < rows && page != NULL; row++) {
     cpu_kv_store(cpu_of(be), &view, row, (kv_layout){ head - rotated, rotated }, x + row * head);
-    cpu_kv_load(cpu_of(be), &view, row, (kv_layout){ head - rotated, rotated }, x + row * head);
+    kv_row_floats(be, &view, row, head, rotated, x + row * head);
   }
   be->release(be, page);
   be->close(be);

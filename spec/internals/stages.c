@@ -9,8 +9,8 @@
 
 #include "../../csrc/base/checked.h"
 #include "../../csrc/base/memory.h"
-#include "../../csrc/compute/cpu/rows.h"
 #include "../../csrc/model/weights.h"
+#include "kv_row.h"
 
 enum { ARRAYS = 5, SESSIONS = 3, SEQUENCES = 5 };
 
@@ -361,7 +361,7 @@ static void push_sequence (lua_State *L, const bench *b, sequence_kind kind) {
   for (size_t row = 0; row < rows && s->count > 0; row++) {
     float *to = out + row * width;
     if (kind == WINDOW || kind == POOLED) {
-      cpu_kv_load(cpu_of(b->be), &view, row, (kv_layout){ head - c->rope_dim, c->rope_dim }, to);
+      kv_row_floats(b->be, &view, row, head, c->rope_dim, to);
     } else if (kind == INDEX_ROWS) {
       cpu_index_load(cpu_of(b->be), &view, row, index, to);
     } else {

@@ -198,6 +198,8 @@ static void score_keys (const select_task *task, token_run run, size_t from, siz
     size_t page_left = view->rows_per_page - first % view->rows_per_page;
     count = end - first < TILE ? end - first : TILE;
     if (count > page_left) count = page_left;
+    const size_t next = first + count, behind = view->rows_per_page - next % view->rows_per_page;
+    if (next < end) cpu_expect_rows(view, next, behind < TILE ? behind : TILE);
     tile_products(task, view, first, count, run.row, run.count, s->products);
     for (size_t t = 0; t < run.count; t++) {
       size_t visible = visible_rows(task, run.position + t);

@@ -30,6 +30,10 @@ static int runs_avx512 (void) {
 static int runs_avx512vbmi (void) {
   return runs_avx512() && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("gfni");
 }
+
+static int runs_avx512bf16 (void) {
+  return runs_avx512vbmi() && __builtin_cpu_supports("avx512bf16");
+}
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 
@@ -52,6 +56,7 @@ static const struct level { const cpu_kernels *kernels; int (*runs) (void); } le
   { &cpu_kernels_avxvnni, runs_avxvnni },
   { &cpu_kernels_avx512, runs_avx512 },
   { &cpu_kernels_avx512vbmi, runs_avx512vbmi },
+  { &cpu_kernels_avx512bf16, runs_avx512bf16 },
 #elif defined(__aarch64__)
   { &cpu_kernels_neon, runs_always },
   { &cpu_kernels_dotprod, runs_dotprod },

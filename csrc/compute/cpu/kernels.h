@@ -33,6 +33,15 @@ typedef struct cpu_index_queries {
   const int8_t *codes; const float *scales; const int32_t *sums; size_t width;
 } cpu_index_queries;
 
+/* Units of attention's products: a float32, or two bf16 of which the first lies in the low half. */
+typedef enum unit_kind { UNIT_FLOAT, UNIT_PAIR, UNIT_KINDS } unit_kind;
+
+/* Units r * row + s * step of `data`. */
+typedef struct cpu_units { const uint32_t *data; size_t row, step; } cpu_units;
+
+/* For every head: the largest score so far, the sum of exp(score - largest), and what a step scales older sums by. */
+typedef struct cpu_softmax { float *largest, *sum, *rescale; } cpu_softmax;
+
 enum { CPU_TILE_OUTPUTS = 32 };      /* outputs that a product with several int8 rows unpacks at once, at most */
 enum { CPU_INT8_BLOCK_BYTES = CPU_BLOCK + sizeof(float) + 2 * sizeof(int16_t) };   /* of a block's codes, scale, sums */
 
@@ -79,6 +88,23 @@ typedef struct cpu_kernels {
   */
   void (*to_int8) (const float *x, size_t columns, int8_t *codes, float *scales, int16_t *sums);
 
+  /*
+  ** out[r * out_stride + c] += sum over the steps of a(r, s) times b[s * b_step + c], for r < rows and c < columns:
+  ** no lanes, steps ascending, by fused multiply-add; of a pair the second product, then the first. With pairs, every
+  ** operand and result below 2^-126 counts as zero, as the instruction VDPBF16PS has it. Of b, whole lanes are read.
+  */
+  void (*multiply_add[UNIT_KINDS]) (cpu_units a, size_t rows, const uint32_t *b, size_t b_step, size_t steps,
+                                    size_t columns, float *out, size_t out_stride);
+  /*
+  ** A step of an online softmax down the columns: scores p [rows, heads], times `factor`, become exp(p - largest), and
+  ** the state follows: sum * rescale + the weights' sum, rows ascending. `heads` is a multiple of CPU_LANES.
+  */
+  void (*softmax) (float *p, size_t rows, size_t heads, float factor, cpu_softmax *state);
+  void (*to_bf16) (const float *x, uint16_t *out, size_t count);                /* nearest, ties to even */
+  /* Blocks of 64 codes and an E8M0 scale each. Nothing is rounded but what a float32 has no normal number for. */
+  void (*e4m3_to_bf16) (const uint8_t *codes, const uint8_t *scales, uint16_t *out, size_t blocks);
+  void (*pair_rows) (const uint16_t *first, const uint16_t *second, uint32_t *out, size_t count);
+
   float (*dot) (const float *a, const float *b, size_t count);
   float (*sum_squares) (const float *x, size_t count);
   /* out[c] = fma(x[r * x_stride + c], factors[r * factor_stride], out[c]) over the rows, ascending, for c < count. */
@@ -99,7 +125,7 @@ typedef struct cpu_kernels {
 
 extern const cpu_kernels cpu_kernels_scalar;
 extern const cpu_kernels cpu_kernels_avx2, cpu_kernels_avxvnni;                      /* x86-64 */
-extern const cpu_kernels cpu_kernels_avx512, cpu_kernels_avx512vbmi;
+extern const cpu_kernels cpu_kernels_avx512, cpu_kernels_avx512vbmi, cpu_kernels_avx512bf16;
 extern const cpu_kernels cpu_kernels_neon, cpu_kernels_dotprod;                      /* ARM, 64 bits */
 
 /* The best level this machine can run, or the one called `name`; NULL when it cannot run or does not exist. */

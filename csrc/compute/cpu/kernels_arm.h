@@ -10,7 +10,8 @@
 
 /* What 32 registers hold; the least rows of a tile as at "avx2", not measured. */
 enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 5,
-       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = 4, SUMS_AT_ONCE = 4 };
+       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = 4, SUMS_AT_ONCE = 4,
+       QUERIES_AT_ONCE = 4, SUMS_HELD = 4, VECTORS_HELD = 1 };
 
 typedef struct lanes { float32x4_t a, b, c, d; } lanes;   /* 0 .. 3, 4 .. 7, 8 .. 11, 12 .. 15 */
 
@@ -79,6 +80,31 @@ ALWAYS_INLINE void lanes_to_int8 (lanes x, int8_t *out) {
   const int16x8_t high = vcombine_s16(vmovn_s32(vcvtq_s32_f32(x.c)), vmovn_s32(vcvtq_s32_f32(x.d)));
   vst1q_s8(out, vcombine_s8(vmovn_s16(low), vmovn_s16(high)));
 }
+
+ALWAYS_INLINE float32x4_t first_of_4 (float32x4_t x) {
+  return vreinterpretq_f32_u32(vshlq_n_u32(vreinterpretq_u32_f32(x), 16));
+}
+
+ALWAYS_INLINE float32x4_t second_of_4 (float32x4_t x) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(x), vdupq_n_u32(0xFFFF0000)));
+}
+
+ALWAYS_INLINE lanes lanes_fma_pairs (lanes x, lanes y, lanes z) {
+  z = lanes_fma(EACH(lanes, second_of_4, x), EACH(lanes, second_of_4, y), z);
+  return lanes_fma(EACH(lanes, first_of_4, x), EACH(lanes, first_of_4, y), z);
+}
+
+/* Between the two, what is below 2^-126 counts as zero. */
+typedef uint64_t float_mode;
+
+ALWAYS_INLINE float_mode float_mode_flush (void) {
+  float_mode before;
+  __asm__ volatile ("mrs %0, fpcr" : "=r" (before));
+  __asm__ volatile ("msr fpcr, %0" : : "r" (before | 1u << 24));
+  return before;
+}
+
+ALWAYS_INLINE void float_mode_restore (float_mode before) { __asm__ volatile ("msr fpcr, %0" : : "r" (before)); }
 
 /* {== Codes ====================================================================================== */
 

@@ -12,7 +12,8 @@
 #endif
 
 enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 4,
-       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = LEVEL_TILE_ROWS, SUMS_AT_ONCE = 4 };
+       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = LEVEL_TILE_ROWS, SUMS_AT_ONCE = 4,
+       QUERIES_AT_ONCE = 4, SUMS_HELD = 4, VECTORS_HELD = 2 };
 
 typedef struct lanes { __m256 a, b; } lanes;   /* 0 .. 7, 8 .. 15 */
 
@@ -78,6 +79,20 @@ ALWAYS_INLINE void lanes_to_int8 (lanes x, int8_t *out) {
   const __m128i low = _mm_packs_epi32(_mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));
   const __m128i high = _mm_packs_epi32(_mm256_castsi256_si128(b), _mm256_extracti128_si256(b, 1));
   _mm_storeu_si128((__m128i *)(void *)out, _mm_packs_epi16(low, high));
+}
+
+ALWAYS_INLINE __m256 first_of_8 (__m256 a) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(a), 16));
+}
+
+ALWAYS_INLINE __m256 second_of_8 (__m256 a) {
+  return _mm256_and_ps(a, _mm256_castsi256_ps(_mm256_set1_epi32((int)0xFFFF0000)));
+}
+
+ALWAYS_INLINE lanes lanes_fma_pairs (lanes x, lanes y, lanes z) {
+  const lanes second = { second_of_8(x.a), second_of_8(x.b) }, first = { first_of_8(x.a), first_of_8(x.b) };
+  z = lanes_fma(second, (lanes){ second_of_8(y.a), second_of_8(y.b) }, z);
+  return lanes_fma(first, (lanes){ first_of_8(y.a), first_of_8(y.b) }, z);
 }
 
 /* {== Codes ====================================================================================== */

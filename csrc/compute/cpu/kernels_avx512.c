@@ -5,13 +5,14 @@
 #if defined(__x86_64__)
 #include "kernels_x86.h"
 
-#ifndef LEVEL                /* kernels_avx512vbmi.c has set them */
+#ifndef LEVEL                /* kernels_avx512vbmi.c or kernels_avx512bf16.c has set them */
 #define LEVEL cpu_kernels_avx512
 #define LEVEL_NAME "avx512"
 #endif
 
 enum { OUTPUTS_ONE = 4, OUTPUTS_MANY = 4, ROWS_MANY = 4, ROWS_INT8 = 4, ROWS_MULTIPLIED = 8,
-       TILES_AT_ONCE = 2, TILE_ROWS_LEAST = 2, SUMS_AT_ONCE = 8 };
+       TILES_AT_ONCE = 2, TILE_ROWS_LEAST = 2, SUMS_AT_ONCE = 8,
+       QUERIES_AT_ONCE = 8, SUMS_HELD = 16, VECTORS_HELD = 4 };
 
 typedef __m512 lanes;
 
@@ -57,6 +58,21 @@ ALWAYS_INLINE uint32_t lanes_largest_bits (lanes a, lanes b) {
 ALWAYS_INLINE void lanes_to_int8 (lanes a, int8_t *out) {
   _mm_storeu_si128((__m128i *)(void *)out, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
 }
+
+#if defined(__AVX512BF16__)
+ALWAYS_INLINE lanes lanes_fma_pairs (lanes a, lanes b, lanes c) {
+  return _mm512_dpbf16_ps(c, (__m512bh)a, (__m512bh)b);
+}
+#else
+ALWAYS_INLINE lanes pair_first (lanes a) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(a), 16)); }
+ALWAYS_INLINE lanes pair_second (lanes a) {
+  return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(a), _mm512_set1_epi32((int)0xFFFF0000)));
+}
+
+ALWAYS_INLINE lanes lanes_fma_pairs (lanes a, lanes b, lanes c) {
+  return lanes_fma(pair_first(a), pair_first(b), lanes_fma(pair_second(a), pair_second(b), c));
+}
+#endif
 
 /* {== Codes ====================================================================================== */
 

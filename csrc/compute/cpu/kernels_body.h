@@ -12,6 +12,7 @@
 #include "kernels_tile.h"
 #include "kernels_elements.h"
 #include "kernels_index.h"
+#include "kernels_attention.h"
 
 const cpu_kernels LEVEL = {
   .name = LEVEL_NAME,
@@ -33,6 +34,11 @@ const cpu_kernels LEVEL = {
   .index_products = index_products,
   .sum_relu = sum_relu,
   .to_int8 = to_int8,
+  .multiply_add = { [UNIT_FLOAT] = multiply_floats, [UNIT_PAIR] = multiply_pairs },
+  .softmax = softmax,
+  .e4m3_to_bf16 = e4m3_to_bf16,
+  .to_bf16 = to_bf16,
+  .pair_rows = pair_rows,
   .dot = dot,
   .sum_squares = sum_squares,
   .add_rows = add_rows,

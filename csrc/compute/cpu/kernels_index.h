@@ -6,7 +6,7 @@
 #ifndef compute_cpu_kernels_index_h
 #define compute_cpu_kernels_index_h
 
-enum { QUERIES_AT_ONCE = 4, STEP = 4, STEPS = CPU_BLOCK / STEP };
+enum { STEP = 4, STEPS = CPU_BLOCK / STEP };
 
 /* One block of a group of keys times the same block of m query heads, added to their sums. */
 ALWAYS_INLINE void index_block (const uint8_t *codes, const uint8_t *scales, const cpu_index_queries *q,
@@ -15,7 +15,7 @@ ALWAYS_INLINE void index_block (const uint8_t *codes, const uint8_t *scales, con
   four_sums products[QUERIES_AT_ONCE];
   UNROLL for (int r = 0; r < m; r++)
     products[r] = four_sums_start(-12 * q->sums[(query + (size_t)r) * blocks + block]);
-  for (size_t step = 0; step < STEPS; step++) {
+  UNROLL for (size_t step = 0; step < STEPS; step++) {
     const fp4_pair keys = fp4_load_pair(codes + step * CPU_LANES * STEP / 2);
     UNROLL for (int r = 0; r < m; r++) {
       const int8_t *values = q->codes + (query + (size_t)r) * q->width + block * CPU_BLOCK + step * STEP;

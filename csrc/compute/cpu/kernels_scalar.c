@@ -9,7 +9,8 @@
 #define LEVEL_NAME "scalar"
 
 enum { OUTPUTS_ONE = 1, OUTPUTS_MANY = 2, ROWS_MANY = 2, ROWS_INT8 = 1, ROWS_MULTIPLIED = 1,
-       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = 2, SUMS_AT_ONCE = 4 };
+       TILES_AT_ONCE = 1, TILE_ROWS_LEAST = 2, SUMS_AT_ONCE = 4,
+       QUERIES_AT_ONCE = 4, SUMS_HELD = 4, VECTORS_HELD = 1 };
 
 typedef struct lanes { float at[CPU_LANES]; } lanes;
 
@@ -109,6 +110,29 @@ ALWAYS_INLINE uint32_t lanes_largest_bits (lanes a, lanes b) {
 ALWAYS_INLINE void lanes_to_int8 (lanes a, int8_t *out) {
   EACH(l) out[l] = (int8_t)a.at[l];
 }
+
+static inline float flushed (float value) {
+  return fabsf(value) < 0x1p-126f ? copysignf(0.0f, value) : value;
+}
+
+static inline float fma_flushed (uint16_t a, uint16_t b, float c) {
+  return flushed(fmaf(flushed(bf16_decode(a)), flushed(bf16_decode(b)), flushed(c)));
+}
+
+/* A lane of a and b is two bf16, the first in the low half. */
+ALWAYS_INLINE lanes lanes_fma_pairs (lanes a, lanes b, lanes c) {
+  EACH(l) {
+    const uint32_t x = bits_of_float(a.at[l]), y = bits_of_float(b.at[l]);
+    c.at[l] = fma_flushed((uint16_t)(x >> 16), (uint16_t)(y >> 16), c.at[l]);
+    c.at[l] = fma_flushed((uint16_t)x, (uint16_t)y, c.at[l]);
+  }
+  return c;
+}
+
+/* What flushes by itself needs no mode. */
+typedef int float_mode;
+ALWAYS_INLINE float_mode float_mode_flush (void) { return 0; }
+ALWAYS_INLINE void float_mode_restore (float_mode before) { (void)before; }
 
 /* {== Codes ====================================================================================== */
 

@@ -12,6 +12,22 @@
 ALWAYS_INLINE __m128i load_16 (const void *p) { return _mm_loadu_si128((const __m128i *)p); }
 ALWAYS_INLINE __m256i load_32 (const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
 
+/* Between the two, what is below 2^-126 counts as zero. The product of bf16 pairs does so whatever the mode is. */
+typedef unsigned float_mode;
+
+#if defined(__AVX512BF16__)
+ALWAYS_INLINE float_mode float_mode_flush (void) { return 0; }
+ALWAYS_INLINE void float_mode_restore (float_mode before) { (void)before; }
+#else
+ALWAYS_INLINE float_mode float_mode_flush (void) {
+  const float_mode before = _mm_getcsr();
+  _mm_setcsr(before | 0x8040);                 /* results and operands */
+  return before;
+}
+
+ALWAYS_INLINE void float_mode_restore (float_mode before) { _mm_setcsr(before); }
+#endif
+
 /* Sums of half blocks: four of them as they are, or eight joined to those of four blocks. */
 ALWAYS_INLINE __m128i wide_halves (const int16_t *four) {
   return _mm_cvtepi16_epi32(_mm_loadl_epi64((const void *)four));

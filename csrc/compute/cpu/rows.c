@@ -136,16 +136,15 @@ void cpu_kv_store (const cpu_backend *cpu, const row_view *view, size_t row, kv_
   }
 }
 
-void cpu_kv_load (const cpu_backend *cpu, const row_view *view, size_t row, kv_layout layout, float *out) {
+void cpu_kv_load (const cpu_backend *cpu, const row_view *view, size_t row, kv_layout layout, void *out) {
   if (cpu->base.numerics == MS_EXACT) {
-    memcpy(out, cpu_float_row(view, row), (layout.nope + layout.rotated) * sizeof *out);
+    memcpy(out, cpu_float_row(view, row), (layout.nope + layout.rotated) * sizeof(float));
     return;
   }
   const uint8_t *codes = row_view_page(view, row) + row % view->rows_per_page * view->row_bytes;
   const uint8_t *scales = codes + layout.nope;
-  for (size_t b = 0; b < layout.nope / FP8_BLOCK; b++)
-    cpu->kernels->decode_e4m3(codes + b * FP8_BLOCK, e8m0_decode(scales[b]), out + b * FP8_BLOCK, FP8_BLOCK);
-  cpu->kernels->decode_bf16(scales + scale_bytes(layout.nope), out + layout.nope, layout.rotated);
+  cpu->kernels->e4m3_to_bf16(codes, scales, out, layout.nope / FP8_BLOCK);
+  memcpy((uint16_t *)out + layout.nope, scales + scale_bytes(layout.nope), 2 * layout.rotated);
 }
 
 /* {== Indexer rows =============================================================================== */

@@ -27,12 +27,20 @@ static inline float *cpu_float_row (const row_view *view, size_t row) {
   return (float *)(void *)(row_view_page(view, row) + row % view->rows_per_page * view->row_bytes);
 }
 
+/* Asks the memory for rows of one page that are read soon. */
+static inline void cpu_expect_rows (const row_view *view, size_t first, size_t count) {
+  enum { CACHE_LINE = 64 };
+  const uint8_t *bytes = row_view_page(view, first) + first % view->rows_per_page * view->row_bytes;
+  for (size_t i = 0; i < count * view->row_bytes; i += CACHE_LINE) __builtin_prefetch(bytes + i);
+}
+
 /* How the values of a key/value row lie. */
 typedef struct kv_layout { size_t nope, rotated; } kv_layout;
 
 void cpu_kv_store (const cpu_backend *cpu, const row_view *view, size_t row, kv_layout layout,
                    const float *x);
-void cpu_kv_load (const cpu_backend *cpu, const row_view *view, size_t row, kv_layout layout, float *out);
+/* The row as attention multiplies it: float32 in `exact`, otherwise bf16, which loses nothing. */
+void cpu_kv_load (const cpu_backend *cpu, const row_view *view, size_t row, kv_layout layout, void *out);
 
 enum { INDEX_GROUP = CPU_LANES };    /* rows that lie side by side */
 
